@@ -1,0 +1,2 @@
+//! `cargo xtask`: the workspace's front door.
+fn main() {}
