@@ -424,3 +424,6 @@ impl Drop for Buffer {
         let _ = BUFFER.try_with(|kept| kept.set(Some(buffer)));
     }
 }
+
+#[cfg(test)]
+mod tests;
