@@ -1,0 +1,390 @@
+//! What can go wrong, in one type.
+//!
+//! A process can fail in more ways than a function: it may never have started, it may have panicked, left with an
+//! exit code, been killed by a signal, or be gone without anybody knowing how. Each of these is a variant of its
+//! own, and each message names three things: the operation, the child (name and pid), and the reason the system or
+//! the child gave; where there is a remedy, that too.
+//!
+//! Whoever wants to try again needs one more answer: did the function run? [`Error::ran`] gives it.
+//!
+//! Errors are messages too: a child may return one, so `Error` implements serde. An [`io::Error`] travels as its
+//! number where it has one, as its text otherwise.
+
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::exit::ExitStatus;
+use crate::process::signal::Signal;
+
+mod hint;
+mod io_error;
+mod panic;
+
+pub use panic::{Location, Panic};
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The child an error speaks of, by name and process id.
+///
+/// ```
+/// let child = ipc_core::ChildId { name: "p3".into(), pid: 4711 };
+/// assert_eq!(child.to_string(), r#"child "p3" (pid 4711)"#);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChildId {
+    /// The name it was given, or a number made by its parent. Names need not be unique.
+    pub name: String,
+    /// Its process id. Once the child was waited for, the system may give the number to another process.
+    pub pid: u32,
+}
+
+impl fmt::Display for ChildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "child {:?} (pid {})", self.name, self.pid)
+    }
+}
+
+/// Whether the function that was to run in the child did run: the question to ask before running it again.
+///
+/// ```
+/// use ipc_core::{Error, Ran};
+///
+/// fn may_try_again(error: &Error) -> bool {
+///     error.ran() == Ran::DidNotRun
+/// }
+/// # let error = Error::Unsupported { what: "a".into(), why: "b".into() };
+/// # assert!(may_try_again(&error));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Ran {
+    /// It was never called. Calling it again cannot do anything twice.
+    DidNotRun,
+    /// It was called, and came to an end: it returned or panicked.
+    Ran,
+    /// It may have been called, and may have come to an end or stopped half way.
+    MayHaveRun,
+}
+
+/// Every error of this crate.
+///
+/// ```
+/// use ipc_core::{ChildId, Error, Signal};
+///
+/// let error = Error::Killed {
+///     child: ChildId { name: "p3".into(), pid: 4711 },
+///     signal: Signal::SEGV,
+///     core_dumped: false,
+/// };
+/// assert_eq!(error.to_string(), r#"child "p3" (pid 4711) was killed by SIGSEGV"#);
+/// assert_eq!(error.signal(), Some(Signal::SEGV));
+/// ```
+#[derive(Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Error {
+    /// This program has no entrance for children: the feature `hook` is off, and [`init`](crate::init) did not run
+    /// first in `main`.
+    NoEntry,
+    /// The file that would be run is not the program that is running, or cannot be compared with it.
+    Image {
+        /// What was found.
+        why: String,
+    },
+    /// A system call failed.
+    Os {
+        /// What was to be done, and the call: `could not start a child: clone`.
+        operation: String,
+        /// The system's error.
+        #[serde(with = "io_error")]
+        source: io::Error,
+        /// The limit that was met and what to do, where the error number tells.
+        hint: Option<String>,
+        /// Whether the function ran.
+        ran: Ran,
+    },
+    /// A value could not be serialised.
+    Encode {
+        /// Which value: `the arguments`, `the result`.
+        what: String,
+        /// What the codec said.
+        why: String,
+        /// Whether the function ran.
+        ran: Ran,
+    },
+    /// A value could not be deserialised.
+    Decode {
+        /// Which value: `the arguments`, `the result`.
+        what: String,
+        /// What the codec said.
+        why: String,
+        /// Whether the function ran.
+        ran: Ran,
+    },
+    /// The child could not take over what its builder asked for (working directory, user, limits), and ended before
+    /// it called the function.
+    Setup {
+        /// The child.
+        child: ChildId,
+        /// The step that failed, with its value: `change to the directory "/nowhere"`.
+        step: String,
+        /// The system's error.
+        #[serde(with = "io_error")]
+        source: io::Error,
+    },
+    /// The function panicked.
+    Panicked {
+        /// The child.
+        child: ChildId,
+        /// Message, place and backtrace.
+        panic: Box<Panic>,
+    },
+    /// The child left with an exit code before it returned a value.
+    Exited {
+        /// The child.
+        child: ChildId,
+        /// The code it gave to `exit`.
+        code: i32,
+    },
+    /// The child was killed by a signal.
+    Killed {
+        /// The child.
+        child: ChildId,
+        /// The signal.
+        signal: Signal,
+        /// Whether the system wrote a core dump.
+        core_dumped: bool,
+    },
+    /// The child is gone without a value, and nobody can tell any more how it ended: SIGCHLD is ignored in this
+    /// process, or other code of it waited for the child.
+    StatusUnknown {
+        /// The child.
+        child: ChildId,
+    },
+    /// The child ended, or could not be made, before it was ready to call the function.
+    NotStarted {
+        /// The child.
+        child: ChildId,
+        /// What is known.
+        why: String,
+    },
+    /// The value was handed out before: a child's value can be taken once.
+    Taken {
+        /// The child.
+        child: ChildId,
+    },
+    /// The child is still running, and the operation needs one that has ended.
+    StillRunning {
+        /// The child.
+        child: ChildId,
+    },
+    /// The handle belongs to another process: only the one that started a child can wait for it.
+    NotParent {
+        /// The child.
+        child: ChildId,
+        /// What was to be done.
+        operation: String,
+    },
+    /// What was asked for cannot be had here: on this kernel, with this start method, in this sandbox.
+    Unsupported {
+        /// What was asked for.
+        what: String,
+        /// What is missing, and what to do instead.
+        why: String,
+    },
+    /// A value given by the caller is not acceptable.
+    Invalid {
+        /// Which value.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The function that a fork server runs once at its start failed, so that it has no children to give.
+    Preload {
+        /// What happened.
+        why: String,
+    },
+    /// A message of the family broke the protocol: its sender was killed, corrupted, or is not of this program.
+    Protocol {
+        /// What was received, and what was expected.
+        what: String,
+        /// Whether the function ran.
+        ran: Ran,
+    },
+}
+
+impl Error {
+    /// A failed system call. The limit behind the error, where its number names one, is looked up here and now.
+    pub(crate) fn os(operation: impl Into<String>, source: impl Into<io::Error>) -> Error {
+        let (operation, source) = (operation.into(), source.into());
+        let hint = hint::for_error(&operation, &source);
+        Error::Os { operation, source, hint, ran: Ran::MayHaveRun }
+    }
+
+    /// A value that could not be serialised.
+    pub(crate) fn encode(what: impl Into<String>, why: impl fmt::Display) -> Error {
+        Error::Encode { what: what.into(), why: why.to_string(), ran: Ran::MayHaveRun }
+    }
+
+    /// A value that could not be deserialised.
+    pub(crate) fn decode(what: impl Into<String>, why: impl fmt::Display) -> Error {
+        Error::Decode { what: what.into(), why: why.to_string(), ran: Ran::MayHaveRun }
+    }
+
+    /// A message that is not what the protocol says.
+    pub(crate) fn protocol(what: impl Into<String>) -> Error {
+        Error::Protocol { what: what.into(), ran: Ran::MayHaveRun }
+    }
+
+    /// What became of a child that ended without a value.
+    ///
+    /// Status 0 is such an end as well: the function called `exit(0)`.
+    pub(crate) fn from_status(child: ChildId, status: ExitStatus) -> Error {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Error::Exited { child, code },
+            (_, Some(signal)) => Error::Killed { child, signal, core_dumped: status.core_dumped() },
+            _ => Error::StatusUnknown { child },
+        }
+    }
+
+    /// The same error where it is known whether the function ran. Variants that imply the answer keep it.
+    pub(crate) fn with_ran(mut self, known: Ran) -> Error {
+        if let Error::Os { ran, .. }
+        | Error::Encode { ran, .. }
+        | Error::Decode { ran, .. }
+        | Error::Protocol { ran, .. } = &mut self
+        {
+            *ran = known;
+        }
+        self
+    }
+
+    /// Whether the function ran, did not run, or may have run.
+    pub fn ran(&self) -> Ran {
+        match self {
+            Error::Os { ran, .. }
+            | Error::Encode { ran, .. }
+            | Error::Decode { ran, .. }
+            | Error::Protocol { ran, .. } => *ran,
+            Error::Panicked { .. } | Error::Taken { .. } => Ran::Ran,
+            Error::NoEntry
+            | Error::Image { .. }
+            | Error::Setup { .. }
+            | Error::NotStarted { .. }
+            | Error::Unsupported { .. }
+            | Error::Invalid { .. }
+            | Error::Preload { .. } => Ran::DidNotRun,
+            Error::Exited { .. }
+            | Error::Killed { .. }
+            | Error::StatusUnknown { .. }
+            | Error::StillRunning { .. }
+            | Error::NotParent { .. } => Ran::MayHaveRun,
+        }
+    }
+
+    /// The child the error speaks of, where there is one.
+    pub fn child(&self) -> Option<&ChildId> {
+        match self {
+            Error::Setup { child, .. }
+            | Error::Panicked { child, .. }
+            | Error::Exited { child, .. }
+            | Error::Killed { child, .. }
+            | Error::StatusUnknown { child }
+            | Error::NotStarted { child, .. }
+            | Error::Taken { child }
+            | Error::StillRunning { child }
+            | Error::NotParent { child, .. } => Some(child),
+            _ => None,
+        }
+    }
+
+    /// The signal that killed the child.
+    pub fn signal(&self) -> Option<Signal> {
+        match self {
+            Error::Killed { signal, .. } => Some(*signal),
+            _ => None,
+        }
+    }
+
+    /// The exit code of a child that left before it returned a value.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Error::Exited { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The panic of the function.
+    pub fn panic(&self) -> Option<&Panic> {
+        match self {
+            Error::Panicked { panic, .. } => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// The system's error behind this one.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Error::Os { source, .. } | Error::Setup { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoEntry => f.write_str(
+                "could not start a child: this program has no entrance for one; turn on the feature `hook` of \
+                 ipc-core, or call `ipc_core::init()` as the first line of `main`",
+            ),
+            Error::Image { why } => write!(
+                f,
+                "could not start a child: /proc/self/exe is not known to be the program that is running: {why}"
+            ),
+            Error::Os { operation, source, hint: None, .. } => write!(f, "{operation}: {source}"),
+            Error::Os { operation, source, hint: Some(hint), .. } => {
+                write!(f, "{operation}: {source}; {hint}")
+            }
+            Error::Encode { what, why, .. } => write!(f, "could not serialise {what}: {why}"),
+            Error::Decode { what, why, .. } => write!(f, "could not deserialise {what}: {why}"),
+            Error::Setup { child, step, source } => {
+                write!(f, "{child} could not be set up and did not call its function: {step}: {source}")
+            }
+            Error::Panicked { child, panic } => write!(f, "{child} {panic}"),
+            Error::Exited { child, code } => {
+                write!(f, "{child} exited with code {code} before it returned a value")
+            }
+            Error::Killed { child, signal, core_dumped } => {
+                let dump = if *core_dumped { " (core dumped)" } else { "" };
+                write!(f, "{child} was killed by {signal}{dump}")
+            }
+            Error::StatusUnknown { child } => write!(
+                f,
+                "{child} ended without a value, and its exit status is lost: SIGCHLD is ignored in this process, \
+                 or other code of it waited for the child"
+            ),
+            Error::NotStarted { child, why } => write!(f, "{child} did not start: {why}"),
+            Error::Taken { child } => write!(f, "the value of {child} was already taken"),
+            Error::StillRunning { child } => write!(f, "{child} is still running"),
+            Error::NotParent { child, operation } => write!(
+                f,
+                "could not {operation} {child}: this process did not start it, and only the one that did can"
+            ),
+            Error::Unsupported { what, why } => write!(f, "{what} is not supported here: {why}"),
+            Error::Invalid { what, why } => write!(f, "{what} is not acceptable: {why}"),
+            Error::Preload { why } => write!(f, "the preload function of the fork server failed: {why}"),
+            Error::Protocol { what, .. } => write!(f, "a message broke the protocol: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.io_error().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The remedy behind an error number.
+//!
+//! `EAGAIN` from clone says "temporarily unavailable", which is neither temporary nor a help: a limit was met. Here
+//! the limit is looked up, at the moment of the failure, and named with its value and the way to raise it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::process::{Resource, getrlimit};
+
+/// What to add to the message of `source`, which came from the call that `operation` names.
+pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
+    let makes_tasks = ["clone", "fork", "spawn", "thread"].iter().any(|word| operation.contains(word));
+    match source.raw_os_error()? {
+        libc::EMFILE => Some(format!(
+            "the soft limit RLIMIT_NOFILE of this process is {}, and a child needs three descriptors here while its \
+             handle lives; raise the limit (`ulimit -n`, setrlimit) or keep fewer handles open",
+            soft(Resource::Nofile)
+        )),
+        libc::ENFILE => Some(format!(
+            "the whole system may open {} files (/proc/sys/fs/file-max); RLIMIT_NOFILE of this process is {}, and a \
+             child needs three descriptors here while its handle lives",
+            number_in("/proc/sys/fs/file-max"),
+            soft(Resource::Nofile)
+        )),
+        libc::EAGAIN if makes_tasks => Some(tasks()),
+        libc::ENOMEM => Some(format!(
+            "memory is short: RLIMIT_AS is {}, the memory cgroup and vm.overcommit_memory may forbid it too{}",
+            soft(Resource::As),
+            if makes_tasks { ", and in a PID namespace so does the death of its first process" } else { "" }
+        )),
+        libc::E2BIG => Some(format!(
+            "arguments and environment together exceed a quarter of RLIMIT_STACK ({}), or one string exceeds \
+             128 KiB; pass large values as arguments of the function",
+            soft(Resource::Stack)
+        )),
+        libc::ENOSYS => Some("this kernel lacks the call, or a sandbox (seccomp) hides it".to_owned()),
+        libc::EPERM if makes_tasks => Some("a sandbox (seccomp) may forbid the call".to_owned()),
+        _ => None,
+    }
+}
+
+fn tasks() -> String {
+    let mut hint = format!(
+        "RLIMIT_NPROC is {}: it counts all processes and threads of this user",
+        soft(Resource::Nproc)
+    );
+    match pids_max() {
+        Some(max) => hint.push_str(&format!("; the cgroup allows {max} (pids.max)")),
+        None => hint.push_str("; no pids.max of a cgroup was found"),
+    }
+    hint.push_str(&format!(
+        "; the system allows {} threads and {} process ids",
+        number_in("/proc/sys/kernel/threads-max"),
+        number_in("/proc/sys/kernel/pid_max")
+    ));
+    hint
+}
+
+fn soft(resource: Resource) -> String {
+    getrlimit(resource).current.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+}
+
+fn number_in(path: &str) -> String {
+    fs::read_to_string(path).map_or_else(|_| "an unknown number of".to_owned(), |text| text.trim().to_owned())
+}
+
+/// The least pids.max of the enclosing groups, under the usual mount points of both versions.
+fn pids_max() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups.lines().filter_map(pids_max_of).min()
+}
+
+/// The same for one line of /proc/self/cgroup.
+fn pids_max_of(line: &str) -> Option<u64> {
+    let mut fields = line.splitn(3, ':');
+    let (_, controllers, group) = (fields.next()?, fields.next()?, fields.next()?);
+    let root = match controllers {
+        "" => Path::new("/sys/fs/cgroup"),
+        list if list.split(',').any(|name| name == "pids") => Path::new("/sys/fs/cgroup/pids"),
+        _ => return None,
+    };
+    root.join(group.trim_start_matches('/'))
+        .ancestors()
+        .take_while(|group| group.starts_with(root))
+        .filter_map(|group| fs::read_to_string(group.join("pids.max")).ok()?.trim().parse().ok())
+        .min()
+}

@@ -1,0 +1,151 @@
+//! Functions that run when a process ends, or when it was forked.
+//!
+//! **At exit** ([`at_exit`]) functions run in order of priority, the greatest first, and among equals the latest
+//! first: what was built last is taken down first. Those of priority 0 and more run before the children are joined
+//! and daemons terminated, those below 0 after. They run when the process exits normally (returning from `main`,
+//! [`std::process::exit`], the end of a child's function), and only in the process that registered them: a forked
+//! child has none of its parent's. Not after a signal, an abort, or `_exit`: nothing of the process runs then.
+//!
+//! **After a fork** ([`after_fork`]) functions run in each forked child before its function does, in the order they
+//! were registered, to replace what must not be shared: connections, caches, random generators.
+//!
+//! A panic in one function is reported on standard error, and the others run all the same.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::sys::fork_local::{AppendList, ForkLocal};
+
+/// This process's exit functions.
+static AT_EXIT: ForkLocal<Mutex<Registry>> = ForkLocal::new();
+
+/// What each forked child runs.
+static AFTER_FORK: AppendList<Box<dyn Fn() + Send + Sync>> = AppendList::new();
+
+#[derive(Default)]
+struct Registry {
+    next: u64,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    priority: i32,
+    number: u64,
+    run: Box<dyn FnOnce() + Send>,
+}
+
+/// No function of the user's runs under the lock, so it is poisoned by nothing.
+fn registry() -> Option<MutexGuard<'static, Registry>> {
+    Some(AT_EXIT.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A function registered with [`at_exit`]. Dropping the handle changes nothing.
+#[must_use = "dropping it is fine where the function is never to be cancelled: `let _ = at_exit(..)`"]
+pub struct ExitHook {
+    number: u64,
+    owner: u32,
+}
+
+impl fmt::Debug for ExitHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExitHook").field("still_active", &self.still_active()).finish()
+    }
+}
+
+/// Runs `f` once when this process exits normally; before its children are joined where `priority` is 0 or more,
+/// after it where it is less. Greater priorities run first, and the latest first among equals.
+///
+/// Python's `multiprocessing.util.Finalize` with `exitpriority`.
+///
+/// ```
+/// let hook = ipc_core::at_exit(10, || println!("goodbye"));
+/// assert!(hook.still_active());
+/// assert!(hook.call()); // now, instead of at exit
+/// assert!(!hook.still_active());
+/// assert!(!hook.call());
+/// ```
+pub fn at_exit(priority: i32, f: impl FnOnce() + Send + 'static) -> ExitHook {
+    super::family::ensure_registered();
+    let registry = AT_EXIT.get_or_make(Mutex::default);
+    let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+    let number = registry.next;
+    registry.next += 1;
+    registry.entries.push(Entry { priority, number, run: Box::new(f) });
+    ExitHook { number, owner: std::process::id() }
+}
+
+impl ExitHook {
+    /// Takes the function away, so that it will not run. False if it has run, was cancelled, or belongs to another
+    /// process (a forked child's copy of the handle can do nothing).
+    pub fn cancel(&self) -> bool {
+        self.take().is_some()
+    }
+
+    /// Runs the function now, in this thread, instead of at exit. False if there is nothing to run, as with
+    /// [`cancel`](ExitHook::cancel).
+    ///
+    /// # Panics
+    ///
+    /// If the function does; it counts as run.
+    pub fn call(&self) -> bool {
+        let Some(entry) = self.take() else { return false };
+        (entry.run)();
+        true
+    }
+
+    /// Whether it is still to run in this process.
+    pub fn still_active(&self) -> bool {
+        self.owner == std::process::id()
+            && registry()
+                .is_some_and(|registry| registry.entries.iter().any(|entry| entry.number == self.number))
+    }
+
+    fn take(&self) -> Option<Entry> {
+        if self.owner != std::process::id() {
+            return None;
+        }
+        let mut registry = registry()?;
+        let at = registry.entries.iter().position(|entry| entry.number == self.number)?;
+        Some(registry.entries.remove(at))
+    }
+}
+
+/// Runs `f` in every child made by forking (`Context::fork`), before its function, to replace what parent and child
+/// must not share. It stays registered for good, in the children too.
+///
+/// Python's `multiprocessing.util.register_after_fork`. A fork made by other code (`libc::fork`) does not run it.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// static SEED: AtomicU64 = AtomicU64::new(1);
+/// ipc_core::after_fork(|| SEED.store(u64::from(std::process::id()), Ordering::Relaxed));
+/// ```
+pub fn after_fork(f: impl Fn() + Send + Sync + 'static) {
+    AFTER_FORK.append(Box::new(f));
+}
+
+/// Runs this process's exit functions of at least this priority, and those that they register meanwhile.
+pub(crate) fn run_at_exit(least: i32) {
+    loop {
+        let next = registry().and_then(|mut registry| {
+            let entries = registry.entries.iter().enumerate().filter(|(_, entry)| entry.priority >= least);
+            let (at, _) = entries.max_by_key(|(_, entry)| (entry.priority, entry.number))?;
+            Some(registry.entries.remove(at))
+        });
+        // The lock is free again: the function may register or cancel others.
+        let Some(entry) = next else { return };
+        let _ = catch_unwind(AssertUnwindSafe(entry.run));
+    }
+}
+
+/// Runs the after-fork functions, in a child that was just forked.
+pub(crate) fn run_after_fork() {
+    for f in AFTER_FORK.iter() {
+        let _ = catch_unwind(AssertUnwindSafe(f));
+    }
+}
+
+#[cfg(test)]
+mod tests;

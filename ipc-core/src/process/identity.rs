@@ -1,0 +1,120 @@
+//! What a process is, as far as a fork server cannot hand it to a child of another: who (users, groups,
+//! capabilities), where (namespaces, cgroups, root directory, session), and what it has given up for good
+//! (no_new_privs, seccomp).
+//!
+//! The server has what its parent had when it was started. A parent that has since changed user, entered a namespace
+//! or put on a sandbox must not get children that have not: the server is replaced by a new one, which the parent
+//! execs as it is now.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use rustix::fs::{AtFlags, CWD, statat};
+use rustix::process::{getpgrp, getsid};
+
+use super::baseline::Task;
+
+/// The lines of /proc/PID/status that belong to it.
+const CREDENTIALS: [&[u8]; 11] = [
+    b"Uid:",
+    b"Gid:",
+    b"Groups:",
+    b"CapInh:",
+    b"CapPrm:",
+    b"CapEff:",
+    b"CapBnd:",
+    b"CapAmb:",
+    b"NoNewPrivs:",
+    b"Seccomp:",
+    b"Seccomp_filters:",
+];
+
+/// The namespaces that a child is born into.
+const NAMESPACES: [&std::ffi::CStr; 8] = [
+    c"ns/cgroup",
+    c"ns/ipc",
+    c"ns/mnt",
+    c"ns/net",
+    c"ns/pid_for_children",
+    c"ns/time_for_children",
+    c"ns/user",
+    c"ns/uts",
+];
+
+/// To be compared, nothing else. The text is kept as the kernel wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    credentials: Vec<u8>,
+    namespaces: Vec<u8>,
+    cgroups: Vec<u8>,
+    root: (u64, u64),
+    group: i32,
+    session: i32,
+}
+
+impl Identity {
+    /// Of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// /proc is missing or closed to us.
+    pub(crate) fn capture() -> io::Result<Identity> {
+        let task = Task::open()?;
+        let status = task.read("status")?;
+        Identity::from_task(&task, &status)
+    }
+
+    pub(super) fn from_task(task: &Task, status: &[u8]) -> io::Result<Identity> {
+        let root = statat(CWD, c"/", AtFlags::empty())?;
+        Ok(Identity {
+            credentials: credentials(status),
+            namespaces: namespaces(task),
+            // A kernel without control groups has no such file.
+            cgroups: task.read("cgroup").unwrap_or_default(),
+            root: (root.st_dev, root.st_ino),
+            group: getpgrp().as_raw_nonzero().get(),
+            session: getsid(None)?.as_raw_nonzero().get(),
+        })
+    }
+
+    /// What differs, in words, for a log or an error: `namespaces`, `session`.
+    pub(crate) fn differs_in(&self, other: &Identity) -> Vec<&'static str> {
+        [
+            ("credentials or sandbox", self.credentials != other.credentials),
+            ("namespaces", self.namespaces != other.namespaces),
+            ("control groups", self.cgroups != other.cgroups),
+            ("root directory", self.root != other.root),
+            ("process group", self.group != other.group),
+            ("session", self.session != other.session),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+}
+
+fn credentials(status: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(512);
+    for line in status.split_inclusive(|byte| *byte == b'\n') {
+        if CREDENTIALS.iter().any(|name| line.starts_with(name)) {
+            lines.extend_from_slice(line);
+        }
+    }
+    lines
+}
+
+fn namespaces(task: &Task) -> Vec<u8> {
+    let mut room = [MaybeUninit::uninit(); 64];
+    let mut targets = Vec::with_capacity(NAMESPACES.len() * 24);
+    for name in NAMESPACES {
+        // A kernel may lack one; then both sides lack it.
+        if let Ok(target) = task.link(name, &mut room) {
+            targets.extend_from_slice(target);
+        }
+        targets.push(b'\n');
+    }
+    targets
+}
+
+#[cfg(test)]
+mod tests;

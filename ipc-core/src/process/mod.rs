@@ -1,0 +1,15 @@
+//! Processes: how they are set up, watched, and how they end.
+
+pub(crate) mod baseline;
+pub(crate) mod environment;
+pub(crate) mod exit;
+pub(crate) mod family;
+pub(crate) mod hooks;
+pub(crate) mod identity;
+mod lines;
+pub(crate) mod parallelism;
+pub(crate) mod relay;
+pub(crate) mod resource;
+pub(crate) mod setup;
+pub(crate) mod signal;
+pub(crate) mod stdio;
