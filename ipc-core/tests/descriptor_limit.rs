@@ -2,6 +2,8 @@
 //! on working.
 //!
 //! The only test of its file: it lowers a limit of the whole process and counts all of its descriptors.
+// Helpers of a test are part of it.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::fs::File;

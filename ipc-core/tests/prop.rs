@@ -1,4 +1,6 @@
 //! Properties of the message layer: what goes in comes out, for any value, any frame, any order of sends and receives.
+// Helpers of a test are part of it.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use arbitrary::Arbitrary;
-use ipc_core::fuzzing::packet::{Received, recv, try_recv};
+use ipc_core::fuzzing::packet::{MAP_FROM, Received, recv, try_recv};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
@@ -59,12 +59,13 @@ struct Descriptors {
 #[derive(Debug, Arbitrary)]
 enum DescriptorKind {
     Device,
-    File { len: u16, seals: u8 },
+    File { written: u8, len: u32, seals: u8 },
     Constant { len: u8 },
 }
 
-fn file(len: usize, seals: SealFlags) -> OwnedFd {
+fn file(content: &[u8], len: usize, seals: SealFlags) -> OwnedFd {
     let file = rustix::fs::memfd_create(c"fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::io::write(&file, content).unwrap();
     rustix::fs::ftruncate(&file, len as u64).unwrap();
     rustix::fs::fcntl_add_seals(&file, seals).unwrap();
     file
@@ -81,10 +82,14 @@ impl Descriptors {
             .take(20)
             .map(|kind| match kind {
                 DescriptorKind::Device => device.try_clone().unwrap(),
-                DescriptorKind::File { len, seals } => {
-                    file(usize::from(*len), SealFlags::from_bits_truncate(u32::from(*seals) & 0xf))
+                DescriptorKind::File { written, len, seals } => file(
+                    &vec![1; usize::from(*written)],
+                    *len as usize,
+                    SealFlags::from_bits_truncate(u32::from(*seals) & 0xf),
+                ),
+                DescriptorKind::Constant { len } => {
+                    file(&vec![1; usize::from(*len)], usize::from(*len), CONSTANT)
                 }
-                DescriptorKind::Constant { len } => file(usize::from(*len), CONSTANT),
             })
             .collect();
         all.extend((0..self.more).map(|_| device.try_clone().unwrap()));
@@ -149,9 +154,13 @@ fuzz_target!(|input: Input<'_>| {
                         1 => {
                             place = all.len() as u64;
                             let total = all.len() as u32 + u32::from(*more);
-                            all.insert(0, file(rest.len(), CONSTANT));
+                            // Long ones are mapped, short ones copied.
+                            let len = if *flags < 8 { MAP_FROM + rest.len() } else { rest.len() };
+                            let mut body = rest.to_vec();
+                            body.resize(len, 1);
+                            all.insert(0, file(&body, len, CONSTANT));
                             all.truncate(253);
-                            (header(1, 1, all.len() as u16 - 1, total, rest.len() as u64), &[][..])
+                            (header(1, 1, all.len() as u16 - 1, total, len as u64), &[][..])
                         }
                         _ => {
                             let total = place as u32 + all.len() as u32 + u32::from(*more);
