@@ -204,6 +204,42 @@ mod tests {
         assert!(error.to_string().contains("deeper than 256"), "{error}");
     }
 
+    /// Test threads have 2 MiB, and maps and enums the largest frames; so this ends with a SIGSEGV where the limit is too high.
+    #[test]
+    fn a_default_thread_bears_the_deepest_value() {
+        use std::collections::{BTreeMap, HashMap};
+
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Document {
+            Null,
+            Wide([u64; 16]),
+            Text(String),
+            List(Vec<Document>),
+            Sorted(BTreeMap<String, Document>),
+            Hashed(HashMap<String, Document>),
+            Fields { a: Option<Box<Document>>, b: Box<Document> },
+        }
+        let mut document = Document::Null;
+        let mut deepest = Vec::new();
+        for level in 0.. {
+            document = match level % 4 {
+                0 => Document::Sorted([(level.to_string(), document)].into()),
+                1 => Document::Hashed([(level.to_string(), document)].into()),
+                2 => Document::List(vec![Document::Wide([level; 16]), document]),
+                _ => Document::Fields { a: Some(Box::new(document)), b: Box::new(Document::Null) },
+            };
+            let mut wire = Vec::new();
+            if Postcard.encode(&document, &mut wire).is_err() {
+                break;
+            }
+            deepest = wire;
+        }
+        let back: Document = Postcard.decode(&deepest).unwrap();
+        let mut again = Vec::new();
+        Postcard.encode(&back, &mut again).unwrap();
+        assert_eq!(again, deepest);
+    }
+
     #[test]
     fn what_can_be_sent_can_be_received() {
         // At every depth near the limit both sides must agree.

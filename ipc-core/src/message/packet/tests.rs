@@ -73,7 +73,7 @@ fn bodies_of_all_sizes_in_several_parts() {
 fn a_body_of_one_gibibyte() {
     let (ours, theirs) = pair();
     let piece: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
-    send(ours.as_fd(), 1, &vec![&piece[..]; 1024], &[]).unwrap();
+    send(ours.as_fd(), 1, &[&piece[..]; 1024], &[]).unwrap();
     let frame = frame(recv(theirs.as_fd()));
     assert_eq!(frame.body.len(), 1 << 30);
     assert!(frame.body.chunks(1 << 20).all(|chunk| chunk == piece));
@@ -287,7 +287,7 @@ fn a_sender_that_dies_between_the_packets_of_a_frame() {
 #[test]
 fn continuations_must_fit_their_frame() {
     let (file, number) = marked();
-    let batch = vec![file.as_fd(); 20];
+    let batch = [file.as_fd(); 20];
     let fits = Header { here: 10, total: 20, flags: FLAG_CONTINUATION, length: 10, ..PLAIN };
     let cases = [
         ("another kind", Header { kind: 2, ..fits }, 10, &b""[..]),

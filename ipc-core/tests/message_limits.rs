@@ -1,7 +1,7 @@
-//! A process at its limit of open descriptors: errors that name the limit, no descriptor left behind, and a channel that goes
-//! on working.
+//! A process at its limits of open descriptors and of file sizes: errors that name the limit, no descriptor left behind, and
+//! a channel that goes on working.
 //!
-//! The only test of its file: it lowers a limit of the whole process and counts all of its descriptors.
+//! The only test of its file: it lowers limits of the whole process and counts all of its descriptors.
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
@@ -31,13 +31,36 @@ fn room_for(room: usize) -> u64 {
     (0..).filter(|number| !open.contains(number)).nth(room).unwrap()
 }
 
-fn limit(descriptors: u64) {
+fn limit_descriptors(descriptors: u64) {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
 }
 
 #[test]
-fn at_the_limit_of_open_descriptors() {
+fn messages_at_the_limits_of_the_process() {
+    open_descriptors();
+    size_of_files();
+}
+
+/// A memory file counts as a file: writing beyond the limit would end the process with SIGXFSZ, so nobody tries.
+fn size_of_files() {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let body = vec![1; 1 << 20];
+    let usual = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some((1 << 20) - 1), maximum: usual.maximum }).unwrap();
+    let long = send(ours.as_fd(), 1, &[&body], &[]);
+    let short = send(ours.as_fd(), 2, &[&body[1..]], &[]);
+    setrlimit(Resource::Fsize, usual).unwrap();
+    assert_eq!(long.unwrap_err().kind(), ErrorKind::FileTooLarge);
+    short.unwrap();
+    match recv(theirs.as_fd()).unwrap() {
+        Received::Frame(frame) => assert_eq!((frame.kind, frame.body.len()), (2, (1 << 20) - 1)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn open_descriptors() {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let null = File::open("/dev/null").unwrap();
@@ -52,10 +75,10 @@ fn at_the_limit_of_open_descriptors() {
                 send(ours.as_fd(), 1, &[body], &vec![null.as_fd(); count]).unwrap();
                 send(ours.as_fd(), 2, &[b"next"], &[]).unwrap();
                 let lowered = room_for(room);
-                limit(lowered);
+                limit_descriptors(lowered);
                 let received = recv(theirs.as_fd());
                 let next = recv(theirs.as_fd());
-                limit(usual);
+                limit_descriptors(usual);
                 let needed = count + usize::from(!body.is_empty());
                 // The body's file is closed once it is mapped, before the rest of a long frame arrives.
                 let fits = room >= needed || (room + 1 == needed && count > 252 && !body.is_empty());
@@ -86,13 +109,13 @@ fn at_the_limit_of_open_descriptors() {
 
     // The sending side: nothing is sent, nothing is left.
     let (none, one) = (room_for(0), room_for(1));
-    limit(none);
+    limit_descriptors(none);
     let long = send(ours.as_fd(), 1, &[&body], &[]);
     let handle = Descriptor::from(null);
     let encoded = encode(&(1, &handle));
-    limit(one);
+    limit_descriptors(one);
     let half = encode(&(&handle, &handle));
-    limit(usual);
+    limit_descriptors(usual);
     let error = long.unwrap_err();
     assert_eq!(error.raw_os_error(), Some(24), "EMFILE and not {error}");
     assert_ne!(error.kind(), ErrorKind::BrokenPipe);
