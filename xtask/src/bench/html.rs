@@ -15,11 +15,11 @@ use super::table::short;
 /// Widths in pixels: names, the chart, figures.
 const NAMES: f64 = 150.0;
 const CHART: f64 = 520.0;
-const FIGURES: f64 = 330.0;
+const FIGURES: f64 = 350.0;
 const LINE: f64 = 22.0;
 
 const STYLE: &str = "
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1040px; padding: 0 1rem; color: #1c2330; background: #fff }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1060px; padding: 0 1rem; color: #1c2330; background: #fff }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.2rem; margin: 2.2rem 0 0 } h3 { font-size: 1rem; margin: 1.4rem 0 .2rem }
 h3 span { font-weight: normal; color: #5b6472 } p { margin: .2rem 0; color: #5b6472 } svg { display: block; max-width: 100% }
 text { font: 13px system-ui, sans-serif; fill: #1c2330 } .quiet { fill: #5b6472 } .tick { fill: #8a93a1; font-size: 11px }
