@@ -349,7 +349,8 @@ impl Builder {
                 theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
                 continue;
             }
-            let failed = |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
+            let failed =
+                |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
             let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
             theirs.push(end.map_or(End::Inherit, End::New));
             ours.push(parents_side);
@@ -378,8 +379,11 @@ impl Builder {
             run_atexit: self.run_atexit,
         };
         let numbered = self.descriptors.iter().map(|(_, descriptor)| descriptor.as_fd());
-        let placed: Vec<_> =
-            streams.iter().filter_map(|(_, given)| given.as_ref().map(Given::as_fd)).chain(numbered).collect();
+        let placed: Vec<_> = streams
+            .iter()
+            .filter_map(|(_, given)| given.as_ref().map(Given::as_fd))
+            .chain(numbered)
+            .collect();
         let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
         drop(streams);
         if let Err(error) = told {
