@@ -1,5 +1,7 @@
 //! Processes: how they are set up, watched, and how they end.
 
+#[cfg(test)]
+pub(crate) mod alone;
 pub(crate) mod baseline;
 pub(crate) mod environment;
 pub(crate) mod exit;
