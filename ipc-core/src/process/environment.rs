@@ -82,6 +82,13 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// The entries, `NAME=value` each.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == 0).filter(|entry| !entry.is_empty())
+    }
+}
+
 impl std::fmt::Debug for Environment {
     /// The names alone: values may be secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

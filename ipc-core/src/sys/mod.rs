@@ -1,6 +1,20 @@
-//! The system calls that need `unsafe`, one file per concern, each with a safe face.
+//! What the crate asks of the kernel and the C library beyond rustix: the code that needs `unsafe`, a file per concern, each
+//! with a safe face.
 
+pub(crate) mod clone;
+pub(crate) mod conjure;
+#[cfg(feature = "hook")]
+mod constructors;
+pub(crate) mod descriptor;
+pub(crate) mod elf;
+pub(crate) mod environment;
 pub(crate) mod exit;
 pub(crate) mod fork_local;
 pub(crate) mod inherit;
+pub(crate) mod memfd;
+pub(crate) mod private;
+pub(crate) mod process;
+pub(crate) mod runtime;
+pub(crate) mod socket;
+pub(crate) mod switch;
 pub(crate) mod wait;

@@ -58,6 +58,16 @@ pub(crate) fn try_reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> 
     }
 }
 
+/// Waits for the end and takes the exit status.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
+    loop {
+        if let Some(status) = try_reap(pidfd)? {
+            return Ok(status);
+        }
+        wait_exited(pidfd, None)?;
+    }
+}
+
 /// Whether the process has ended. Takes nothing: not the status, not the zombie.
 pub(crate) fn has_exited(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     wait_exited(pidfd, Some(Instant::now()))

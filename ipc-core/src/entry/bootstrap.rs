@@ -1,0 +1,233 @@
+//! A child's life: wait to be told what to be, become that, run, report, leave.
+//!
+//! Every start method ends here with the same two descriptors, so everything after birth is one path: a
+//! child that was exec'd, one that a fork server cloned (perhaps long before it was asked for), and one
+//! that was forked receive the same [`Start`].
+//!
+//! | state | left by | if the parent dies here |
+//! |---|---|---|
+//! | born | lifeline armed | end of file on the control socket |
+//! | waiting | a start message, or end of file | killed through the lifeline |
+//! | becoming | setup done (or failed: reported, leaves with 1) | killed |
+//! | running | the function returned or panicked | killed |
+//! | leaving | exit hooks run, children joined, streams flushed | killed |
+//!
+//! A detached child is not killed: from *becoming* on it goes on alone, and its report falls on deaf ears.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::identity::Outcome;
+use super::leave;
+use super::panics;
+use super::wire::{self, ChildStdio, Failure, Start};
+use crate::error::{Error, Ran, Result};
+use crate::lifeline;
+use crate::message::descriptors::{self, Encoded};
+use crate::message::packet::{self, Received};
+use crate::process::{current, hooks};
+use crate::sys;
+
+/// What a child is born with.
+pub(crate) struct Inherited {
+    pub(crate) control: OwnedFd,
+    pub(crate) lifeline: OwnedFd,
+}
+
+/// The function of a forked child, which needs no name.
+pub(crate) type InMemory = Box<dyn FnOnce() -> Outcome>;
+
+/// The control socket and lifeline of this process, for a clone of it to close.
+static OWN: [AtomicI32; 2] = [AtomicI32::new(-1), AtomicI32::new(-1)];
+
+/// A child's life from the first to the last, where it was exec'd or cloned.
+pub(crate) fn enter(inherited: Inherited) -> ! {
+    live(inherited, None)
+}
+
+/// A child's life where it was forked and the function stands in its memory.
+pub(crate) fn enter_with(inherited: Inherited, function: InMemory) -> ! {
+    live(inherited, Some(function))
+}
+
+/// Closes what a process that was just cloned from this child must not keep.
+pub(crate) fn close_own() {
+    for own in &OWN {
+        sys::descriptor::close_raw(own.swap(-1, Ordering::Relaxed));
+    }
+}
+
+fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
+    let Inherited { control, lifeline } = inherited;
+    if lifeline::arm(lifeline.as_fd()).is_err() {
+        leave::at_once(1);
+    }
+    let frame = loop {
+        match packet::recv(control.as_fd()) {
+            Ok(Received::Frame(frame)) if frame.kind == wire::START => break frame,
+            Ok(Received::Frame(frame)) if frame.kind == wire::WHO => {
+                let pid = std::process::id().to_le_bytes();
+                if packet::send(control.as_fd(), wire::WHO, &[&pid], &[]).is_err() {
+                    leave::at_once(1);
+                }
+            }
+            _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
+        }
+    };
+    let (start, args, descriptors) = match split(&frame.body, frame.descriptors) {
+        Ok(parts) => parts,
+        Err(why) => report(&control, &Failure::Start(why), false),
+    };
+    let run_atexit = start.run_atexit;
+    let function = start.function;
+    let (acknowledge, forked) = (start.acknowledge, in_memory.is_some());
+    let (control, _lifeline) = match become_what(start, control, lifeline) {
+        Ok(own) => own,
+        Err((control, failure)) => report(&control, &failure, run_atexit),
+    };
+    if acknowledge && packet::send(control.as_fd(), wire::ENTERED, &[], &[]).is_err() {
+        leave::at_once(1);
+    }
+    if forked || sys::process::was_cloned() {
+        hooks::run_after_fork();
+    }
+    panics::install();
+    let outcome = match (in_memory, function) {
+        (Some(function), _) => function(),
+        (None, Some(name)) => match name.resolve() {
+            Ok(entry) => on_fresh_keys(|| entry.call(args, descriptors)),
+            Err(why) => Err(Failure::Start(why)),
+        },
+        (None, None) => Err(Failure::Start("the start message names no function".into())),
+    };
+    match outcome {
+        Ok(value) => {
+            let borrowed: Vec<_> = value.descriptors.iter().map(AsFd::as_fd).collect();
+            match packet::send(control.as_fd(), wire::RESULT, &[&value.body], &borrowed) {
+                Ok(()) => leave::now(0, run_atexit),
+                // Nobody is there to read it: the handle was dropped or detached, which is the parent's right.
+                Err(e) if e.raw_os_error() == Some(libc::EPIPE) => leave::now(0, run_atexit),
+                Err(e) => report(&control, &Failure::Result(format!("sending it: {e}")), run_atexit),
+            }
+        }
+        Err(failure) => report(&control, &failure, run_atexit),
+    }
+}
+
+/// Runs user code where no cached random keys can be shared with siblings: after a preload in the fork server, on a fresh
+/// thread (std keeps the keys of its hash maps for each thread, and so do the usual random generators).
+fn on_fresh_keys(call: impl FnOnce() -> Outcome + Send) -> Outcome {
+    if !crate::start::fork_server::server::preloaded() {
+        return call();
+    }
+    let name = current::current().name();
+    std::thread::scope(|scope| match std::thread::Builder::new().name(name).spawn_scoped(scope, call) {
+        Ok(thread) => thread.join().unwrap_or_else(|_| {
+            Err(Failure::Start("the thread of the function ended by a panic outside the function".into()))
+        }),
+        Err(e) => Err(Failure::Start(format!("no thread for the function: {e}"))),
+    })
+}
+
+/// Takes a start message apart: length of the head, head, arguments; descriptors of the head, of the arguments.
+fn split(body: &[u8], mut own: Vec<OwnedFd>) -> std::result::Result<(Start, &[u8], Vec<OwnedFd>), String> {
+    let short = || "the start message is too short".to_string();
+    let (lengths, rest) = body.split_at_checked(8).ok_or_else(short)?;
+    let number = |at: usize| lengths[at..at + 4].iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte));
+    let (head, args) = rest.split_at_checked(number(0)).ok_or_else(short)?;
+    if number(4) > own.len() {
+        return Err("the start message lacks descriptors".into());
+    }
+    let for_args = own.split_off(number(4));
+    let start = descriptors::decode(head, own).map_err(|e| format!("the start message: {e}"))?;
+    Ok((start, args, for_args))
+}
+
+/// Sends a child its start message: the head, then the arguments as [`split`] takes them apart.
+pub(crate) fn send_start(control: BorrowedFd<'_>, start: &Start, args: &Encoded) -> Result<()> {
+    let head = descriptors::encode(start)
+        .map_err(|e| Error::encode("the start message", e).with_ran(Ran::DidNotRun))?;
+    let lengths = [head.body.len() as u32, head.descriptors.len() as u32].map(u32::to_le_bytes);
+    let descriptors: Vec<_> = head.descriptors.iter().chain(&args.descriptors).map(AsFd::as_fd).collect();
+    packet::send(control, wire::START, &[lengths.as_flattened(), &head.body, &args.body], &descriptors)
+        .map_err(|e| Error::os("could not start a child: sending its arguments", e).with_ran(Ran::DidNotRun))
+}
+
+/// Becomes what the parent asked for, and returns what the child keeps of its own.
+fn become_what(
+    start: Start,
+    control: OwnedFd,
+    lifeline: OwnedFd,
+) -> std::result::Result<(OwnedFd, OwnedFd), (OwnedFd, Failure)> {
+    let mut given: Vec<(i32, OwnedFd)> = Vec::new();
+    for (number, stream) in (0..).zip(start.stdio) {
+        match stream {
+            ChildStdio::Keep => {}
+            ChildStdio::Null => match sys::descriptor::open_null() {
+                Ok(null) => given.push((number, null)),
+                Err(e) => return Err((control, setup_failure("opening /dev/null", &e))),
+            },
+            ChildStdio::Given(descriptor) => given.push((number, descriptor.into_inner())),
+        }
+    }
+    given.extend(start.descriptors.into_iter().map(|(number, descriptor)| (number, descriptor.into_inner())));
+    let wanted: Vec<i32> = given.iter().map(|(number, _)| *number).collect();
+    // Whatever of ours stands on a wanted number moves away before anything is placed.
+    let control = match sys::descriptor::move_off(control, &wanted) {
+        Ok(control) => control,
+        Err(_) => leave::at_once(1), // with the socket gone there is nobody to tell; the exit code is
+    };
+    let lifeline = match sys::descriptor::move_off(lifeline, &wanted) {
+        Ok(lifeline) => lifeline,
+        Err(e) => return Err((control, setup_failure("moving descriptors", &e))),
+    };
+    for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
+        own.store(number, Ordering::Relaxed);
+    }
+    if let Err(e) = sys::descriptor::place(given) {
+        return Err((control, setup_failure("placing descriptors", &e)));
+    }
+    current::become_child(start.identity);
+    let new_user = start.setup.uid.is_some();
+    // SAFETY: no thread has been started in this process yet: before its start message it runs nothing but this.
+    if let Err(failed) = unsafe { start.setup.apply() } {
+        return Err((control, Failure::Setup { step: failed.step, errno: failed.errno }));
+    }
+    let tied = if start.detached {
+        lifeline::disarm(lifeline.as_fd())
+    } else if new_user {
+        // The kernel compares the credentials of whoever armed it with the signal's target.
+        lifeline::arm(lifeline.as_fd())
+    } else {
+        Ok(())
+    };
+    match tied {
+        Ok(()) => Ok((control, lifeline)),
+        Err(e) => Err((control, setup_failure("arming the lifeline", &e))),
+    }
+}
+
+fn setup_failure(step: &str, error: &std::io::Error) -> Failure {
+    Failure::Setup { step: step.into(), errno: error.raw_os_error().unwrap_or(0) }
+}
+
+/// Reports why there is no value, and leaves.
+fn report(control: &OwnedFd, failure: &Failure, run_atexit: bool) -> ! {
+    send_failure(control.as_fd(), failure);
+    leave::now(failure.exit_code(), run_atexit)
+}
+
+pub(crate) fn send_failure(control: BorrowedFd<'_>, failure: &Failure) {
+    if let Ok(encoded) = descriptors::encode(failure) {
+        // If the parent is gone there is nobody to tell, and the exit code says the rest.
+        let _ = packet::send(control, wire::FAILED, &[&encoded.body], &[]);
+    }
+}
+
+/// Reports a panic that aborts this process: there is no way back to [`live`] from it.
+#[cfg(panic = "abort")]
+pub(crate) fn report_panic(panic: crate::error::Panic) {
+    if let Some(control) = sys::descriptor::own(&OWN[0]) {
+        send_failure(control.as_fd(), &Failure::Panicked(panic));
+    }
+}

@@ -1,0 +1,29 @@
+//! How a child ends.
+//!
+//! By default it leaves with `_exit`: half of the time from `exit()` to the parent's wake-up is the process's dying, and
+//! what `exit` would add is not the child's to do (atexit handlers of the parent's libraries, C++
+//! destructors). What is the child's own happens before: its exit hooks, its children, its buffered output
+//! and, in a coverage build, its profile. `Builder::run_atexit(true)` asks for `exit` instead.
+
+use std::io::Write;
+
+use crate::process::family;
+use crate::sys;
+
+/// Ends a child that has run: hooks and children first, then the buffers.
+pub(crate) fn now(code: i32, run_atexit: bool) -> ! {
+    // A hook that panics must not keep the child alive; `finish` catches what its hooks throw.
+    family::finish();
+    // Errors (a closed descriptor, a reader that is gone) must not change the exit code.
+    let _ = std::io::stdout().flush();
+    if run_atexit {
+        std::process::exit(code);
+    }
+    sys::runtime::flush();
+    at_once(code)
+}
+
+/// Ends a process that has not begun to run anything.
+pub(crate) fn at_once(code: i32) -> ! {
+    sys::process::exit_now(code)
+}

@@ -1,0 +1,83 @@
+//! What a panic said, kept for the parent.
+//!
+//! `catch_unwind` gives only the payload; where and with which backtrace is known to the panic hook alone. So a child
+//! installs a hook that remembers the last panic of the thread that runs the function (whether it is
+//! caught by the function itself is not known then), and prints it under the child's name. Panics of other
+//! threads, and everything in a program that sets a hook of its own later, go the usual way.
+//!
+//! Built with `panic = "abort"` there is no way back from a panic, and the hook itself reports it.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+
+use crate::error::{Location, Panic};
+use crate::process::current;
+
+thread_local! {
+    /// `None` outside [`watch`]; inside, the last panic.
+    static LAST: RefCell<Option<Option<Heard>>> = const { RefCell::new(None) };
+}
+
+struct Heard {
+    location: Option<Location>,
+    backtrace: Backtrace,
+}
+
+/// Makes this process remember where its function panicked.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !LAST.with_borrow(Option::is_some) {
+                return before(info);
+            }
+            let heard = Heard {
+                location: info.location().map(Location::from),
+                backtrace: Backtrace::force_capture(),
+            };
+            print(info);
+            LAST.set(Some(Some(heard)));
+            #[cfg(panic = "abort")]
+            super::bootstrap::report_panic(told(info.payload()));
+        }));
+    });
+}
+
+/// Says on stderr what the default hook would say, under the child's name instead of a thread's.
+fn print(info: &PanicHookInfo<'_>) {
+    let me = current::current();
+    let location = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
+    eprintln!(
+        "child {:?} (pid {}) panicked{location}:\n{}",
+        me.name(),
+        me.pid(),
+        Panic::message_of(info.payload())
+    );
+}
+
+/// Runs `f`, which catches a panic, and puts what the hook heard to what was caught.
+pub(crate) fn watch<T>(f: impl FnOnce() -> Result<T, Box<dyn Any + Send>>) -> Result<T, Panic> {
+    LAST.set(Some(None));
+    let result = f().map_err(|payload| {
+        let panic = told(&*payload);
+        // A payload of the user's own type may panic when it is dropped; it is not worth that.
+        std::mem::forget(payload);
+        panic
+    });
+    LAST.set(None);
+    result
+}
+
+fn told(payload: &(dyn Any + Send)) -> Panic {
+    let heard = LAST.take().flatten();
+    Panic {
+        message: Panic::message_of(payload),
+        thread: None,
+        location: heard.as_ref().and_then(|h| h.location.clone()),
+        backtrace: heard.map(|h| h.backtrace.to_string()).unwrap_or_default(),
+    }
+}

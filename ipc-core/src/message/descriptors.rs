@@ -1,0 +1,305 @@
+//! File descriptors inside values.
+//!
+//! A handle that serialises (a file, a socket, and in the crates above locks, queues, proxies) has two halves: bytes, and a
+//! descriptor that cannot be written as bytes. serde has no channel for the second half, so there is one beside it: while a
+//! value is being encoded, a *frame* on a thread-local stack collects the descriptors and the bytes hold their places; while
+//! it is decoded, a frame hands them out again.
+//!
+//! Why a stack of frames and not one list: a `Serialize` may itself send a message, and an encode may fail half way, by an
+//! error or a panic. With a list the descriptors of the failed message leak into the next one (ipc-channel has that bug).
+//! Here each encode and decode opens its own frame, and the guard that closes it runs on every way out.
+//!
+//! | what happens | outcome |
+//! |---|---|
+//! | a handle is serialised inside a frame | its descriptor is duplicated; the value keeps its own |
+//! | a handle is serialised or deserialised elsewhere, with serde_json, say | an error that says so |
+//! | bytes name a place twice, or one that does not exist | an error |
+//! | a descriptor arrives and nobody takes it | it is closed with the frame |
+//! | encode or decode fails or panics | the frame's descriptors are closed |
+
+use std::cell::RefCell;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
+use serde::ser::{self, Serialize, Serializer};
+
+use super::Error;
+use super::codec::{Codec, Postcard};
+
+/// A value on its way: bytes, and the descriptors they mention.
+#[derive(Debug)]
+pub struct Encoded {
+    /// The value as bytes; a descriptor is its place in `descriptors`.
+    pub body: Vec<u8>,
+    /// Duplicates of the value's descriptors.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// Encodes `value` with its descriptors.
+///
+/// # Errors
+/// [`Error::Encode`]: what its `Serialize` said, or that a descriptor could not be duplicated. Nothing stays behind.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, Error> {
+    let frame = Open::new(Frame::Collect(Vec::new()));
+    let mut body = Vec::new();
+    let encoded = Postcard.encode(value, &mut body);
+    // Taken off before the result is looked at; on a panic the guard does it.
+    let frame = frame.close();
+    match (encoded, frame) {
+        (Ok(()), Some(Frame::Collect(descriptors))) => Ok(Encoded { body, descriptors }),
+        (Ok(()), _) => Err(encode_error::<T>(NO_STACK.to_owned())),
+        (Err(error), _) => Err(encode_error::<T>(error.into_reason())),
+    }
+}
+
+fn encode_error<T: ?Sized>(reason: String) -> Error {
+    Error::Encode { type_name: std::any::type_name::<T>(), reason }
+}
+
+/// Decodes a value from `body` and `descriptors`; those that it does not take are closed.
+///
+/// # Errors
+/// [`Error::Decode`]: the bytes are no `T`, or name descriptors that are not there or were taken already.
+pub fn decode<T: DeserializeOwned>(body: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, Error> {
+    let frame = Open::new(Frame::HandOut(descriptors.into_iter().map(Some).collect()));
+    let decoded = Postcard.decode(body);
+    drop(frame);
+    decoded
+        .map_err(|error| Error::Decode { type_name: std::any::type_name::<T>(), reason: error.into_reason() })
+}
+
+/// The descriptors of one value.
+enum Frame {
+    /// It is being encoded.
+    Collect(Vec<OwnedFd>),
+    /// It is being decoded; what was taken is gone.
+    HandOut(Vec<Option<OwnedFd>>),
+}
+
+thread_local! {
+    /// The frames that are open in this thread, the innermost last.
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+const NO_STACK: &str = "values with file descriptors cannot be sent or received while a thread is ending";
+
+/// Keeps a frame open; closes it and all that was opened inside it on drop.
+struct Open {
+    /// How many frames were open before.
+    below: Option<usize>,
+}
+
+impl Open {
+    fn new(frame: Frame) -> Self {
+        let push = |frames: &RefCell<Vec<Frame>>| {
+            let mut frames = frames.borrow_mut();
+            frames.push(frame);
+            frames.len() - 1
+        };
+        Self { below: FRAMES.try_with(push).ok() }
+    }
+
+    /// Closes the frame and returns it.
+    fn close(self) -> Option<Frame> {
+        let frame = self.take();
+        std::mem::forget(self);
+        frame
+    }
+
+    fn take(&self) -> Option<Frame> {
+        let below = self.below?;
+        let taken = FRAMES.try_with(|frames| {
+            let mut frames = frames.borrow_mut();
+            frames.truncate(below + 1);
+            frames.pop()
+        });
+        taken.ok().flatten()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // The descriptors are closed here, outside the borrow of the stack.
+        drop(self.take());
+    }
+}
+
+/// Calls `f` with the innermost frame.
+fn innermost<R>(f: impl FnOnce(Option<&mut Frame>) -> Result<R, String>) -> Result<R, String> {
+    FRAMES.try_with(|frames| f(frames.borrow_mut().last_mut())).unwrap_or_else(|_| Err(NO_STACK.to_owned()))
+}
+
+/// Puts a duplicate of `descriptor` into the innermost frame and returns its place.
+fn put(descriptor: BorrowedFd<'_>) -> Result<u32, String> {
+    innermost(|frame| match frame {
+        Some(Frame::Collect(descriptors)) => {
+            let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 0)
+                .map_err(|error| format!("cannot duplicate a file descriptor: {error}"))?;
+            let place = u32::try_from(descriptors.len()).map_err(|_| "too many descriptors".to_owned())?;
+            descriptors.push(duplicate);
+            Ok(place)
+        }
+        _ => Err("a file descriptor can be serialised only as part of a message of this crate; \
+                  bytes alone cannot carry it"
+            .to_owned()),
+    })
+}
+
+/// Takes the descriptor at `place` out of the innermost frame.
+fn take(place: u32) -> Result<OwnedFd, String> {
+    innermost(|frame| match frame {
+        Some(Frame::HandOut(descriptors)) => {
+            let count = descriptors.len();
+            match descriptors.get_mut(place as usize) {
+                Some(slot) => {
+                    slot.take().ok_or_else(|| format!("the message uses its file descriptor {place} twice"))
+                }
+                None => {
+                    Err(format!("the message mentions its file descriptor {place}, but came with {count}"))
+                }
+            }
+        }
+        _ => Err("a file descriptor can be deserialised only as part of a message of this crate; \
+                  bytes alone cannot carry it"
+            .to_owned()),
+    })
+}
+
+/// A file descriptor that can be sent to another process inside a value.
+///
+/// The receiver gets a descriptor of its own for the same open file. Sending duplicates it: the sender's stays open until
+/// dropped. For a field that should keep its type (`File`, `UnixStream`, …) see [`as_descriptor`].
+///
+/// ```
+/// use ipc_core::Descriptor;
+/// use std::fs::File;
+///
+/// let descriptor = Descriptor::from(File::open("/dev/null")?);
+/// let file: File = descriptor.into();
+/// # drop(file);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Serialising or deserialising it anywhere but in a message of these crates is an error: JSON cannot carry it.
+#[derive(Debug)]
+pub struct Descriptor(OwnedFd);
+
+impl Descriptor {
+    /// The descriptor as what it is: `descriptor.into_inner::<UnixStream>()`.
+    pub fn into_inner<T: From<OwnedFd>>(self) -> T {
+        self.0.into()
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The conversions that `std` has for `OwnedFd`. (One blanket `impl` would collide with `From<Descriptor> for Descriptor`.)
+macro_rules! conversions {
+    (both: $($both:ty),*; from: $($from:ty),*) => {
+        $(
+            impl From<$both> for Descriptor {
+                fn from(handle: $both) -> Self {
+                    Self(handle.into())
+                }
+            }
+
+            impl From<Descriptor> for $both {
+                fn from(descriptor: Descriptor) -> Self {
+                    descriptor.0.into()
+                }
+            }
+        )*
+        $(
+            impl From<$from> for Descriptor {
+                fn from(handle: $from) -> Self {
+                    Self(handle.into())
+                }
+            }
+        )*
+    };
+}
+
+conversions! {
+    both:
+        OwnedFd, std::fs::File, std::net::TcpListener, std::net::TcpStream, std::net::UdpSocket,
+        std::os::unix::net::UnixDatagram, std::os::unix::net::UnixListener, std::os::unix::net::UnixStream,
+        std::io::PipeReader, std::io::PipeWriter;
+    from: std::process::ChildStdin, std::process::ChildStdout, std::process::ChildStderr
+}
+
+impl Serialize for Descriptor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        as_descriptor::serialize(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Descriptor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        as_descriptor::deserialize(deserializer).map(Self)
+    }
+}
+
+/// For `#[serde(with = "ipc_core::as_descriptor")]`: a field of `std`'s types that travels as a descriptor.
+///
+/// It serves every type that has a descriptor and can be made from one: `File`, `TcpStream`, `UnixListener`, `OwnedFd`, and
+/// those of other crates.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use std::fs::File;
+/// use std::os::unix::net::UnixStream;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Job {
+///     name: String,
+///     #[serde(with = "ipc_core::as_descriptor")]
+///     input: File,
+///     #[serde(with = "ipc_core::as_descriptor")]
+///     answers: UnixStream,
+/// }
+/// ```
+pub mod as_descriptor {
+    use super::*;
+
+    /// Puts a duplicate of `handle`'s descriptor into the message being encoded.
+    ///
+    /// # Errors
+    /// Outside such a message, and where no descriptor is left (`EMFILE`).
+    pub fn serialize<T: AsFd, S: Serializer>(handle: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = put(handle.as_fd()).map_err(ser::Error::custom)?;
+        serializer.serialize_u32(place)
+    }
+
+    /// Takes the descriptor out of the message being decoded.
+    ///
+    /// # Errors
+    /// Outside such a message, and where the message has no such descriptor.
+    pub fn deserialize<'de, T: From<OwnedFd>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        let place = deserializer.deserialize_u32(Place)?;
+        take(place).map(T::from).map_err(de::Error::custom)
+    }
+}
+
+/// A descriptor's place in its message.
+struct Place;
+
+impl de::Visitor<'_> for Place {
+    type Value = u32;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the place of a file descriptor in its message")
+    }
+
+    fn visit_u32<E: de::Error>(self, place: u32) -> Result<u32, E> {
+        Ok(place)
+    }
+}
+
+#[cfg(test)]
+mod tests;

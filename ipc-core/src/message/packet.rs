@@ -1,0 +1,429 @@
+//! Frames: bytes and descriptors over a `SOCK_SEQPACKET` socket, whole or not at all.
+//!
+//! The kernel keeps packets whole: a sender killed at any instant has sent a packet or has not, and the descriptors travel
+//! with it. So a frame is one packet wherever that is possible, and what does not fit is arranged so that the sender never
+//! waits for its reader:
+//!
+//! - A body of up to [`INLINE`] bytes stands in the packet. A longer one goes into a sealed memory file, which travels as the
+//!   packet's first descriptor; the receiver makes sure that it is a constant of the announced size and maps it, privately
+//!   and for reading.
+//! - The kernel takes 253 descriptors a packet. More follow in continuation packets, which hold a header and descriptors only.
+//!
+//! Every packet begins with this header of 24 bytes, little-endian:
+//!
+//! | offset | size | field | continuation packet |
+//! |---|---|---|---|
+//! | 0 | 4 | magic, `"ipcF"` | same |
+//! | 4 | 2 | version of this layout, 1 | same |
+//! | 6 | 2 | kind, the caller's | same as its frame's |
+//! | 8 | 2 | flags: 1 the body is in a memory file, 2 continuation | 2 |
+//! | 10 | 2 | descriptors in this packet, the memory file not counted | same |
+//! | 12 | 4 | descriptors of the frame, the memory file not counted | same as its frame's |
+//! | 16 | 8 | length of the body | place of the first descriptor |
+//!
+//! The receiver believes none of it before it has compared: the length with the packet's or the file's, the count with what
+//! arrived, a continuation with its frame, the total with [`MAX_DESCRIPTORS`]. On any error all descriptors that arrived
+//! with the frame are closed. If the only fault is that this process has no room for descriptors, the frame's remaining
+//! packets are read away, and the next frame is received properly.
+//!
+//! | who dies | the other side |
+//! |---|---|
+//! | sender, before or after a frame | [`Received::Closed`], after all frames sent before |
+//! | sender, between the packets of one frame | [`Error::Unfinished`], and what arrived is closed |
+//! | receiver | the sender's next frame fails with `EPIPE` or `ECONNRESET` |
+//!
+//! One thread at a time sends on an end, and one receives: the packets of two frames must not mix. (If they do, it is noticed
+//! and an error.) A sender of more than 253 descriptors that is stopped, not dead, in the middle of a frame holds its
+//! receiver, also in [`try_recv`].
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use super::Error;
+use crate::sys::memfd::{self, Constant, NotConstant};
+use crate::sys::socket::{self, DESCRIPTORS, Packet};
+
+/// The longest body that stands in the packet itself.
+pub const INLINE: usize = 32 * 1024;
+
+/// The most descriptors of one frame.
+pub const MAX_DESCRIPTORS: usize = 1 << 16;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"ipcF");
+const VERSION: u16 = 1;
+const FLAG_FILE: u16 = 1;
+const FLAG_CONTINUATION: u16 = 2;
+const HEADER: usize = 24;
+
+/// A frame as it was received.
+#[derive(Debug)]
+pub struct Frame {
+    /// What the sender says it is.
+    pub kind: u16,
+    /// Its bytes.
+    pub body: Body,
+    /// Its descriptors, close-on-exec.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// The bytes of a frame.
+pub struct Body(Storage);
+
+enum Storage {
+    Inline(Vec<u8>),
+    Mapped(Constant),
+}
+
+impl Deref for Body {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Storage::Inline(bytes) => bytes,
+            Storage::Mapped(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.len())
+    }
+}
+
+/// What receiving found.
+#[derive(Debug)]
+pub enum Received {
+    /// A frame.
+    Frame(Frame),
+    /// Nothing now (only [`try_recv`]).
+    Empty,
+    /// The peer has closed its end or died, and all it sent has been received.
+    Closed,
+}
+
+/// The header of a packet.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    kind: u16,
+    flags: u16,
+    here: u16,
+    total: u32,
+    /// The length of the body, in a continuation the place of the first descriptor.
+    length: u64,
+}
+
+impl Header {
+    fn to_bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[6..8].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[10..12].copy_from_slice(&self.here.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.total.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.length.to_le_bytes());
+        bytes
+    }
+
+    /// The header at the start of a packet, and the bytes after it.
+    fn parse(packet: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let Some((bytes, rest)) = packet.split_first_chunk::<HEADER>() else {
+            return Err(malformed(format_args!("a packet of {} bytes", packet.len())));
+        };
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+        if u32_at(0) != MAGIC {
+            return Err(malformed(format_args!("a packet that begins with {:02x?}", &bytes[..4])));
+        }
+        if u16_at(4) != VERSION {
+            return Err(malformed(format_args!(
+                "layout version {}, this side speaks {VERSION}: the peer is another build",
+                u16_at(4)
+            )));
+        }
+        let header = Header {
+            kind: u16_at(6),
+            flags: u16_at(8),
+            here: u16_at(10),
+            total: u32_at(12),
+            length: u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32,
+        };
+        if header.flags & !(FLAG_FILE | FLAG_CONTINUATION) != 0 {
+            return Err(malformed(format_args!("unknown flags {:#x}", header.flags)));
+        }
+        if header.total as usize > MAX_DESCRIPTORS || u32::from(header.here) > header.total {
+            return Err(malformed(format_args!(
+                "{} of {} descriptors announced, at most {MAX_DESCRIPTORS} are allowed",
+                header.here, header.total
+            )));
+        }
+        Ok((header, rest))
+    }
+}
+
+fn malformed(what: fmt::Arguments<'_>) -> Error {
+    Error::Malformed(what.to_string())
+}
+
+/// Sends one frame: `body`'s parts one after the other (gathered by the kernel, not copied), and `descriptors`.
+///
+/// # Errors
+/// `BrokenPipe` or `ConnectionReset` where the peer is gone, `InvalidInput` for more than [`MAX_DESCRIPTORS`], `EMFILE`,
+/// `ENFILE`, `ENOMEM`, `ENOSPC`, `EFBIG` where the memory file of a long body cannot be had, `ETOOMANYREFS` where more
+/// descriptors are under way than one may have open. Nothing has been sent then, unless the frame has continuation packets
+/// and the peer died between them.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    kind: u16,
+    body: &[&[u8]],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    if descriptors.len() > MAX_DESCRIPTORS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "{} descriptors in one message, at most {MAX_DESCRIPTORS} are possible",
+                descriptors.len()
+            ),
+        ));
+    }
+    let length: usize = body.iter().map(|part| part.len()).sum();
+    let header = Header {
+        kind,
+        flags: 0,
+        here: 0,
+        // Checked above.
+        total: descriptors.len() as u32,
+        length: length as u64,
+    };
+    let sent = if length <= INLINE {
+        match send_inline(socket, header, body, descriptors) {
+            // Somebody gave the socket a smaller buffer than a packet of ours needs.
+            Err(Errno::MSGSIZE) => send_file(socket, header, body, descriptors)?,
+            result => result?,
+        }
+    } else {
+        send_file(socket, header, body, descriptors)?
+    };
+    let mut place = sent;
+    while place < descriptors.len() {
+        let batch = &descriptors[place..descriptors.len().min(place + DESCRIPTORS)];
+        let header =
+            Header { flags: FLAG_CONTINUATION, here: batch.len() as u16, length: place as u64, ..header };
+        socket::send(socket, &[IoSlice::new(&header.to_bytes())], batch)?;
+        place += batch.len();
+    }
+    Ok(())
+}
+
+/// Sends a frame's first packet with the body in it; returns how many descriptors went along.
+fn send_inline(
+    socket: BorrowedFd<'_>,
+    header: Header,
+    body: &[&[u8]],
+    descriptors: &[BorrowedFd<'_>],
+) -> rustix::io::Result<usize> {
+    /// More pieces than any caller has; the kernel's own limit is 1024.
+    const PIECES: usize = 16;
+    let batch = &descriptors[..descriptors.len().min(DESCRIPTORS)];
+    let header = Header { here: batch.len() as u16, ..header }.to_bytes();
+    let joined;
+    let mut pieces = [IoSlice::new(&[]); PIECES];
+    let pieces = if body.len() < PIECES {
+        pieces[0] = IoSlice::new(&header);
+        for (piece, part) in pieces[1..].iter_mut().zip(body) {
+            *piece = IoSlice::new(part);
+        }
+        &pieces[..=body.len()]
+    } else {
+        joined = body.concat();
+        pieces[0] = IoSlice::new(&header);
+        pieces[1] = IoSlice::new(&joined);
+        &pieces[..2]
+    };
+    socket::send(socket, pieces, batch)?;
+    Ok(batch.len())
+}
+
+/// Sends a frame's first packet with the body in a memory file; returns how many of `descriptors` went along.
+fn send_file(
+    socket: BorrowedFd<'_>,
+    header: Header,
+    body: &[&[u8]],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let file = memfd::sealed(body)?;
+    let batch = &descriptors[..descriptors.len().min(DESCRIPTORS - 1)];
+    let header = Header { flags: FLAG_FILE, here: batch.len() as u16, ..header };
+    let mut all = Vec::with_capacity(batch.len() + 1);
+    all.push(file.as_fd());
+    all.extend_from_slice(batch);
+    socket::send(socket, &[IoSlice::new(&header.to_bytes())], &all)?;
+    Ok(batch.len())
+}
+
+/// Receives the next frame if one is there; never waits for one to begin.
+///
+/// # Errors
+/// See [`recv`].
+pub fn try_recv(socket: BorrowedFd<'_>) -> Result<Received, Error> {
+    receive(socket, false)
+}
+
+/// Waits for the next frame; never returns [`Received::Empty`].
+///
+/// # Errors
+/// [`Error::DescriptorsLost`] where this process has no room for the frame's descriptors; the next frame can be received.
+/// [`Error::Unfinished`] where the sender died in its middle. [`Error::Malformed`] where what arrived is no frame: the
+/// peer is corrupted or no peer of ours. [`Error::Os`] where a system call failed. Every descriptor that arrived is closed.
+pub fn recv(socket: BorrowedFd<'_>) -> Result<Received, Error> {
+    receive(socket, true)
+}
+
+fn receive(socket: BorrowedFd<'_>, wait: bool) -> Result<Received, Error> {
+    let mut buffer = Buffer::take();
+    let mut descriptors = Vec::new();
+    let first = socket::receive(socket, &mut buffer.0, &mut descriptors, wait)
+        .map_err(|error| Error::os("receive a message", error))?;
+    let (len, truncated, descriptors_lost) = match first {
+        Packet::None => return Ok(Received::Empty),
+        Packet::End => return Ok(Received::Closed),
+        Packet::Data { len, truncated, descriptors_lost } => (len, truncated, descriptors_lost),
+    };
+    let (header, inline) = Header::parse(&buffer.0[..len])?;
+    if truncated {
+        return Err(malformed(format_args!("a packet longer than {} bytes", buffer.0.len())));
+    }
+    if header.flags & FLAG_CONTINUATION != 0 {
+        return Err(malformed(format_args!("the continuation of a message whose beginning is missing")));
+    }
+    let in_file = header.flags & FLAG_FILE != 0;
+    let mut lost = descriptors_lost;
+    if !lost && descriptors.len() != usize::from(header.here) + usize::from(in_file) {
+        return Err(malformed(format_args!(
+            "a packet with {} descriptors that announces {}",
+            descriptors.len(),
+            usize::from(header.here) + usize::from(in_file)
+        )));
+    }
+    if in_file && !inline.is_empty() {
+        return Err(malformed(format_args!("a body in a memory file and {} bytes beside it", inline.len())));
+    }
+    let body = if lost {
+        None
+    } else if in_file {
+        Some(Storage::Mapped(map(descriptors.remove(0), header.length)?))
+    } else if header.length == inline.len() as u64 {
+        Some(Storage::Inline(inline.to_vec()))
+    } else {
+        return Err(malformed(format_args!(
+            "a body of {} bytes that announces {}",
+            inline.len(),
+            header.length
+        )));
+    };
+    let mut place = u32::from(header.here);
+    let mut arrived = descriptors.len() as u32;
+    while place < header.total {
+        if lost {
+            // Room for the next batch, which has to be received to get past it.
+            descriptors.clear();
+        }
+        let before = descriptors.len();
+        let (here, lost_here) =
+            continuation(socket, &mut buffer.0, header, place, arrived, &mut descriptors)?;
+        lost |= lost_here;
+        place += here;
+        arrived += (descriptors.len() - before) as u32;
+    }
+    match body {
+        Some(body) if !lost => {
+            Ok(Received::Frame(Frame { kind: header.kind, body: Body(body), descriptors }))
+        }
+        _ => Err(Error::DescriptorsLost {
+            sent: header.total + u32::from(in_file),
+            arrived,
+            limit: getrlimit(Resource::Nofile).current,
+        }),
+    }
+}
+
+/// Receives the continuation of `frame` whose first descriptor has the given place; returns how many it announces, and
+/// whether some were lost.
+fn continuation(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    frame: Header,
+    place: u32,
+    arrived: u32,
+    descriptors: &mut Vec<OwnedFd>,
+) -> Result<(u32, bool), Error> {
+    let before = descriptors.len();
+    let packet = socket::receive(socket, buffer, descriptors, true)
+        .map_err(|error| Error::os("receive the rest of a message", error))?;
+    let Packet::Data { len, truncated, descriptors_lost } = packet else {
+        return Err(Error::Unfinished { sent: frame.total, arrived });
+    };
+    let (header, rest) = Header::parse(&buffer[..len])?;
+    let expected = Header { flags: FLAG_CONTINUATION, length: u64::from(place), here: header.here, ..frame };
+    let agrees = header.to_bytes() == expected.to_bytes() && rest.is_empty() && !truncated;
+    let here = u32::from(header.here);
+    // A continuation without descriptors would never bring the frame to its end.
+    if !agrees || here == 0 || place + here > frame.total {
+        return Err(malformed(format_args!(
+            "{header:?} where descriptor {place} of {} was to follow",
+            frame.total
+        )));
+    }
+    let came = descriptors.len() - before;
+    if !descriptors_lost && came != usize::from(header.here) {
+        return Err(malformed(format_args!("a packet with {came} descriptors that announces {here}")));
+    }
+    Ok((here, descriptors_lost))
+}
+
+/// Maps the body of a frame that came in a memory file.
+fn map(file: OwnedFd, length: u64) -> Result<Constant, Error> {
+    let len = usize::try_from(length)
+        .ok()
+        .filter(|&len| len > 0 && isize::try_from(len).is_ok())
+        .ok_or_else(|| malformed(format_args!("a memory file of {length} bytes")))?;
+    Constant::map(file.as_fd(), len).map_err(|error| match error {
+        NotConstant::NoMemfd => malformed(format_args!("a body that is no memory file")),
+        NotConstant::Unsealed => malformed(format_args!("a body that its sender can still change")),
+        NotConstant::Size(size) => {
+            malformed(format_args!("a body of {size} bytes in a memory file that announces {length}"))
+        }
+        NotConstant::Map(source) => Error::Os { operation: "map the body of a message", source },
+    })
+}
+
+/// A buffer for one packet, kept by the thread from one message to the next.
+struct Buffer(Box<[u8]>);
+
+thread_local! {
+    static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+impl Buffer {
+    fn take() -> Self {
+        let kept = BUFFER.try_with(Cell::take).ok().flatten();
+        Self(kept.unwrap_or_else(|| vec![0; HEADER + INLINE].into_boxed_slice()))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        let _ = BUFFER.try_with(|kept| kept.set(Some(buffer)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

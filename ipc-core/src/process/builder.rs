@@ -1,0 +1,546 @@
+//! Asking for a child: everything about it that is not its function.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use super::child::Child;
+use super::current::{self, AuthKey, Identity};
+use super::environment::Environment;
+use super::family;
+use super::ledger::Ledger;
+use super::life::{Body, Life, Pipes};
+use super::relay;
+use super::resource::{Limit, Resource};
+use super::setup::Setup;
+use super::stdio::{ParentSide, Stdio, Which};
+use super::thread;
+use crate::entry::bootstrap::{self, InMemory};
+use crate::entry::identity::{self, Name};
+use crate::entry::wire::{ChildStdio, Start};
+use crate::entry::{Function, Message};
+use crate::error::{Error, Ran, Result};
+use crate::message::descriptors::{self, Descriptor, Encoded};
+use crate::start::{Context, Newborn, fork};
+use crate::sys;
+
+/// A child to be: its name, its surroundings, its limits. The shape is that of [`std::thread::Builder`] and
+/// [`std::process::Command`].
+///
+/// ```
+/// use ipc_core::{Builder, Error};
+///
+/// # fn main() -> ipc_core::Result<()> {
+/// let greedy = Builder::new()
+///     .name("greedy")
+///     .env("LANG", "C")
+///     .memory_limit(256 << 20)
+///     .stderr(ipc_core::Stdio::null())
+///     .spawn(|size: usize| vec![1_u8; size].len(), (1 << 30,))?;
+/// let error = greedy.join().unwrap_err();
+/// assert!(matches!(error, Error::Killed { .. }), "{error}"); // out of memory, which aborts
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+#[must_use = "a builder does nothing until its spawn is called"]
+pub struct Builder {
+    context: Context,
+    name: Option<String>,
+    daemon: Option<bool>,
+    detached: bool,
+    authkey: Option<AuthKey>,
+    run_atexit: bool,
+    /// Changes to the environment in their order: a value, or `None` to remove; and whether to begin with nothing.
+    variables: Vec<(OsString, Option<OsString>)>,
+    clear: bool,
+    stdin: Option<Stdio>,
+    stdout: Option<Stdio>,
+    stderr: Option<Stdio>,
+    descriptors: Vec<(i32, OwnedFd)>,
+    setup: Setup,
+}
+
+impl Builder {
+    /// A child like its parent, over the default [`Context`].
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// How the child comes into being. Default: the program's shared fork server.
+    pub fn context(mut self, context: &Context) -> Builder {
+        self.context = context.clone();
+        self
+    }
+
+    /// Its name in messages and in [`current`](crate::current); need not be unique. Default: `Process-1`, `Process-2`, and
+    /// `Process-2:1` for the first child of the second.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether the parent's normal exit terminates the child instead of waiting for it. Default: as the parent is. A daemon may
+    /// have children.
+    pub fn daemon(mut self, daemon: bool) -> Builder {
+        self.daemon = Some(daemon);
+        self
+    }
+
+    /// Whether the child goes on when its parent ends, however that ends; such a child is not waited for either.
+    /// Default: no.
+    pub fn detached(mut self, detached: bool) -> Builder {
+        self.detached = detached;
+        self
+    }
+
+    /// Sets a variable of the child's environment, which is otherwise the parent's.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
+        self.variables.push((name.as_ref().into(), Some(value.as_ref().into())));
+        self
+    }
+
+    /// Sets variables of the child's environment.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Builder {
+        variables.into_iter().fold(self, |builder, (name, value)| builder.env(name, value))
+    }
+
+    /// Removes a variable from the child's environment.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Builder {
+        self.variables.push((name.as_ref().into(), None));
+        self
+    }
+
+    /// Begins the child's environment with nothing: not with the parent's, and without what was set before this call.
+    pub fn env_clear(mut self) -> Builder {
+        self.clear = true;
+        self.variables.clear();
+        self
+    }
+
+    /// The child's working directory. It is entered as the child's user; spawning fails if that is impossible.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Builder {
+        self.setup.current_dir = Some(directory.into().into_os_string().into_vec());
+        self
+    }
+
+    /// The child's standard input. Default: `/dev/null`, because several readers of one input take it from each other.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Builder {
+        self.stdin = Some(stdin.into());
+        self
+    }
+
+    /// The child's standard output. Default: the parent's.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Builder {
+        self.stdout = Some(stdout.into());
+        self
+    }
+
+    /// The child's standard error. Default: the parent's.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Builder {
+        self.stderr = Some(stderr.into());
+        self
+    }
+
+    /// Limits a resource of the child ([setrlimit(2)](https://man7.org/linux/man-pages/man2/setrlimit.2.html)): the limit
+    /// in force and the one up to which the child may raise it, `None` for no limit.
+    pub fn rlimit(mut self, resource: Resource, soft: Option<u64>, hard: Option<u64>) -> Builder {
+        self.setup.rlimits.retain(|(set, _)| *set != resource);
+        self.setup.rlimits.push((resource, Limit { soft, hard }));
+        self
+    }
+
+    /// Limits the child's address space (`RLIMIT_AS`, in bytes, the program itself included). A Rust program that reaches it aborts.
+    pub fn memory_limit(self, bytes: u64) -> Builder {
+        self.rlimit(Resource::As, Some(bytes), Some(bytes))
+    }
+
+    /// The processors that the child may run on, by number.
+    pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Builder {
+        let processors = processors.into_iter().map(|cpu| u32::try_from(cpu).unwrap_or(u32::MAX));
+        self.setup.affinity = Some(processors.collect());
+        self
+    }
+
+    /// The user that the child runs as (real, effective and saved). A child that leaves root loses its supplementary groups
+    /// unless [`groups`](Builder::groups) says otherwise.
+    pub fn uid(mut self, uid: u32) -> Builder {
+        self.setup.uid = Some(uid);
+        self
+    }
+
+    /// The group that the child runs as (real, effective and saved).
+    pub fn gid(mut self, gid: u32) -> Builder {
+        self.setup.gid = Some(gid);
+        self
+    }
+
+    /// The child's supplementary groups.
+    pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Builder {
+        self.setup.groups = Some(groups.into_iter().collect());
+        self
+    }
+
+    /// The permissions that files made by the child do *not* get, as in [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html).
+    pub fn umask(mut self, bits: u32) -> Builder {
+        self.setup.umask = Some(bits);
+        self
+    }
+
+    /// The child's nice value, -20 (first) to 19 (last).
+    pub fn nice(mut self, nice: i32) -> Builder {
+        self.setup.nice = Some(nice);
+        self
+    }
+
+    /// A descriptor that the child has under this number, not close-on-exec, as a shell's `3<file` gives it. Numbers 0 to 2 are the
+    /// standard streams' ([`stdin`](Builder::stdin) and its kin).
+    ///
+    /// Descriptors without a fixed number travel as [arguments](Descriptor).
+    pub fn descriptor(mut self, number: i32, descriptor: impl Into<OwnedFd>) -> Builder {
+        self.descriptors.retain(|(taken, _)| *taken != number);
+        self.descriptors.push((number, descriptor.into()));
+        self
+    }
+
+    /// The key by which processes of a family know each other. Default: the parent's.
+    pub fn authkey(mut self, key: AuthKey) -> Builder {
+        self.authkey = Some(key);
+        self
+    }
+
+    /// Whether the child ends by `exit`, which runs what libraries have registered with atexit, and C++ destructors. Default: it
+    /// runs its [exit hooks](crate::at_exit), flushes its output and ends by `_exit`, which is faster.
+    pub fn run_atexit(mut self, run: bool) -> Builder {
+        self.run_atexit = run;
+        self
+    }
+
+    /// Starts the child, which runs `f(args…)`.
+    ///
+    /// Arguments and value are copied by serde, descriptors among them are duplicated. With the fork server and no wish that can
+    /// fail in the child, this returns as soon as the child has its arguments in its mailbox; otherwise, when it has become what was asked
+    /// for.
+    ///
+    /// # Errors
+    /// Nothing was run, and the arguments come back in the [`SpawnError`]:
+    /// [`Error::Os`] (a limit of processes, descriptors or memory was reached), [`Error::Setup`] (a wish cannot be fulfilled),
+    /// [`Error::Invalid`], [`Error::Encode`], [`Error::NoEntry`], [`Error::Image`], [`Error::Preload`], [`Error::Unsupported`].
+    pub fn spawn<F, A>(self, f: F, args: A) -> Result<Child<F::Output>, SpawnError<A>>
+    where
+        F: Function<A>,
+        A: Message,
+        F::Output: Message,
+    {
+        let function = Name::of(f);
+        if self.context.is_threads() {
+            let identity = self.check_thread().and_then(|()| self.identity());
+            let started = match identity {
+                Ok(identity) => thread::start(identity, f, args),
+                Err(error) => Err((args, error)),
+            };
+            return started.map(Child::new).map_err(|(args, error)| SpawnError { args, error });
+        }
+        let encoded = descriptors::encode(&args);
+        let started = encoded
+            .map_err(|e| Error::encode("the arguments", e).with_ran(Ran::DidNotRun))
+            .and_then(|encoded| self.start(Some(function), &encoded, None));
+        match started {
+            Ok(life) => Ok(Child::new(life)),
+            Err(error) => Err(SpawnError { args, error }),
+        }
+    }
+
+    /// Forks this process and runs `f` in the child: a closure that may capture anything, also what cannot be sent. Its value is sent as
+    /// usual. The [context](Builder::context) does not matter.
+    ///
+    /// ```
+    /// # fn main() -> ipc_core::Result<()> {
+    /// let table: Vec<u64> = (0..1000).collect();
+    /// // SAFETY: the closure reads memory and allocates, and glibc keeps its allocator usable after a fork.
+    /// let child = unsafe { ipc_core::Builder::new().fork(move || table.iter().sum::<u64>())? };
+    /// assert_eq!(child.join()?, 499_500);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Builder::spawn).
+    ///
+    /// # Safety
+    /// As [`Context::fork`].
+    pub unsafe fn fork<R: Message>(self, f: impl FnOnce() -> R + 'static) -> Result<Child<R>> {
+        let nothing = Encoded { body: Vec::new(), descriptors: Vec::new() };
+        let life = self.start(None, &nothing, Some(Box::new(move || identity::run(f))))?;
+        Ok(Child::new(life))
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        current::identity_of_child(self.name.clone(), self.daemon, self.authkey.clone())
+    }
+
+    /// Refuses what only a process can have.
+    fn check_thread(&self) -> Result<()> {
+        let asked = [
+            (self.setup != Setup::default(), "a working directory, limit, user, mask or priority"),
+            (self.clear || !self.variables.is_empty(), "an environment"),
+            (self.stdin.is_some() || self.stdout.is_some() || self.stderr.is_some(), "standard streams"),
+            (!self.descriptors.is_empty(), "descriptors by number"),
+            (self.detached, "being detached"),
+            (self.authkey.is_some(), "a key"),
+        ];
+        match asked.iter().find(|(asked, _)| *asked) {
+            None => Ok(()),
+            Some((_, what)) => Err(Error::Unsupported {
+                what: format!("{what} of its own for a child of Context::threads"),
+                why: "a thread shares that with its process".into(),
+            }),
+        }
+    }
+
+    /// The child's whole environment, where it is not the parent's.
+    fn environment(&self) -> Result<Option<Environment>> {
+        if !self.clear && self.variables.is_empty() {
+            return Ok(None);
+        }
+        let mut all: Vec<(OsString, OsString)> =
+            if self.clear { Vec::new() } else { std::env::vars_os().collect() };
+        for (name, value) in &self.variables {
+            all.retain(|(known, _)| known != name);
+            all.extend(value.clone().map(|value| (name.clone(), value)));
+        }
+        Environment::from_pairs(all).map(Some)
+    }
+
+    /// Starts a process: named function and encoded arguments, or a function in memory, whose process is then a copy of this one.
+    fn start(
+        mut self,
+        function: Option<Name>,
+        args: &Encoded,
+        in_memory: Option<InMemory>,
+    ) -> Result<Arc<Life>> {
+        if let Some((number, _)) = self.descriptors.iter().find(|(number, _)| *number <= 2) {
+            return Err(Error::Invalid {
+                what: format!("the descriptor number {number}"),
+                why: "0 to 2 are the standard streams, and numbers are not negative".into(),
+            });
+        }
+        let identity = self.identity()?;
+        let environment = self.environment()?;
+        let daemon = identity.daemon;
+        let name = identity.name.clone();
+
+        let streams = [
+            (Which::Stdin, self.stdin.take().unwrap_or_else(Stdio::null)),
+            (Which::Stdout, self.stdout.take().unwrap_or_else(Stdio::inherit)),
+            (Which::Stderr, self.stderr.take().unwrap_or_else(Stdio::inherit)),
+        ];
+        let mut ours = Vec::with_capacity(3);
+        let mut theirs = Vec::with_capacity(3);
+        for (which, stdio) in streams {
+            let (null, inherit) = (stdio.is_null(), stdio.is_inherit());
+            let (end, parents_side) = if null {
+                (None, ParentSide::Nothing)
+            } else {
+                stdio.resolve(which).map_err(|e| {
+                    Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun)
+                })?
+            };
+            ours.push(parents_side);
+            theirs.push((null, inherit, end));
+        }
+
+        let forked = in_memory.is_some();
+        let (newborn, mut setup) = match in_memory {
+            Some(function) => {
+                let (newborn, mut setup) = fork::newborn_with(function)?;
+                setup.environment = environment;
+                (newborn, setup)
+            }
+            None => self.context.newborn(environment.as_ref())?,
+        };
+        let acknowledge = self.setup != Setup::default() || !self.descriptors.is_empty();
+        merge(&mut setup, self.setup);
+        let start = || -> Result<Start> {
+            let mut stdio = Vec::with_capacity(3);
+            for (number, (null, inherit, end)) in (0..).zip(theirs) {
+                stdio.push(stream(number, null, inherit, end, &newborn)?);
+            }
+            let stdio = <[ChildStdio; 3]>::try_from(stdio).map_err(|_| Error::protocol("three streams"))?;
+            Ok(Start {
+                function,
+                identity,
+                setup,
+                stdio,
+                descriptors: self.descriptors.into_iter().map(|(n, d)| (n, Descriptor::from(d))).collect(),
+                acknowledge,
+                detached: self.detached,
+                run_atexit: self.run_atexit,
+            })
+        };
+        let told = start().and_then(|start| bootstrap::send_start(newborn.control.as_fd(), &start, args));
+        if let Err(error) = told {
+            newborn.abandon();
+            return Err(error);
+        }
+
+        let pid = newborn.pid;
+        let mut pipes = Pipes::default();
+        let mut relayed = Vec::new();
+        for side in ours {
+            match side {
+                ParentSide::Nothing => {}
+                ParentSide::Stdin(end) => pipes.stdin = Some(end),
+                ParentSide::Stdout(end) => pipes.stdout = Some(end),
+                ParentSide::Stderr(end) => pipes.stderr = Some(end),
+                ParentSide::Relay { pipe, stream, sink } => {
+                    match relay::register(pipe, stream, sink, &name, pid) {
+                        Ok(registered) => relayed.push(registered),
+                        Err(e) => {
+                            newborn.abandon();
+                            return Err(Error::os("could not relay a child's output", e));
+                        }
+                    }
+                }
+            }
+        }
+        let life = Arc::new(Life {
+            name: Mutex::new(name),
+            pid,
+            owner: std::process::id(),
+            daemon,
+            detached: AtomicBool::new(self.detached),
+            body: Body::Process {
+                pidfd: newborn.pidfd,
+                control: newborn.control,
+                lifeline: Mutex::new(if self.detached { None } else { Some(newborn.lifeline) }),
+            },
+            ledger: Ledger::new(),
+            pipes: Mutex::new(pipes),
+            relayed,
+            server: if forked { None } else { self.context.server() },
+        });
+        family::add(life.clone());
+        if acknowledge {
+            life.wait_entered()?;
+            if let Some(failed) = life.setup_failure()? {
+                return Err(failed);
+            }
+        }
+        Ok(life)
+    }
+}
+
+/// What a builder was asked for goes before what the parent is.
+fn merge(setup: &mut Setup, wishes: Setup) {
+    let rlimits = wishes.rlimits;
+    setup.rlimits.retain(|(resource, _)| !rlimits.iter().any(|(wished, _)| wished == resource));
+    setup.rlimits.extend(rlimits);
+    setup.current_dir = wishes.current_dir;
+    setup.affinity = wishes.affinity.or(setup.affinity.take());
+    setup.nice = wishes.nice.or(setup.nice);
+    setup.umask = wishes.umask.or(setup.umask);
+    setup.groups = wishes.groups;
+    setup.gid = wishes.gid;
+    setup.uid = wishes.uid;
+}
+
+/// A standard stream for a child that was born with ours, or with `/dev/null` in all places.
+fn stream(
+    number: i32,
+    null: bool,
+    inherit: bool,
+    end: Option<OwnedFd>,
+    newborn: &Newborn,
+) -> Result<ChildStdio> {
+    Ok(match end {
+        Some(end) => ChildStdio::Given(end.into()),
+        None if null && newborn.has_our_streams => ChildStdio::Null,
+        None if null => ChildStdio::Keep,
+        None if inherit && newborn.has_our_streams => ChildStdio::Keep,
+        None => match sys::descriptor::standard_stream(number) {
+            Ok(Some(ours)) => ChildStdio::Given(ours.into()),
+            // Closed here: a child gets what std gives a program that is started so.
+            Ok(None) => ChildStdio::Keep,
+            Err(e) => {
+                return Err(Error::os("could not start a child: dup of a standard stream", e)
+                    .with_ran(Ran::DidNotRun));
+            }
+        },
+    })
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("daemon", &self.daemon)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A child could not be started; its arguments come back.
+///
+/// `?` turns it into the crate's [`Error`].
+///
+/// ```
+/// use ipc_core::{spawn, Builder, Error};
+///
+/// let failed = Builder::new().current_dir("/nowhere").spawn(|text: String| text, ("kept".into(),)).unwrap_err();
+/// assert!(failed.to_string().contains("/nowhere"), "{failed}");
+/// let (text,) = failed.into_args();
+/// assert_eq!(text, "kept");
+/// ```
+pub struct SpawnError<A> {
+    args: A,
+    error: Error,
+}
+
+impl<A> SpawnError<A> {
+    /// The arguments.
+    pub fn into_args(self) -> A {
+        self.args
+    }
+
+    /// What went wrong.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// Both.
+    pub fn into_parts(self) -> (A, Error) {
+        (self.args, self.error)
+    }
+}
+
+impl<A> From<SpawnError<A>> for Error {
+    fn from(error: SpawnError<A>) -> Error {
+        error.error
+    }
+}
+
+impl<A> fmt::Debug for SpawnError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.error, f)
+    }
+}
+
+impl<A> fmt::Display for SpawnError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl<A> std::error::Error for SpawnError<A> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.error)
+    }
+}

@@ -1,0 +1,153 @@
+//! What is known of one child: has it ended, and what did it send.
+//!
+//! The kernel gives an exit status once, and a socket gives a message once, but many may ask: threads that share a handle,
+//! the sweep over all children, the parent's exit. So both are drawn from their [`Source`] under one lock and kept.
+//! Nobody holds the lock while it waits: whoever wants to wait polls the descriptors, which is nobody's turn to take.
+//!
+//! | mail | means | becomes |
+//! |---|---|---|
+//! | awaited | nothing has come yet | *here* when a frame comes, *none* when none can come any more |
+//! | here | a value or a failure, not yet handed out | *taken* |
+//! | taken | somebody has it | |
+//! | none | the child ended, or closed its end, without one | |
+//!
+//! | status | means | becomes |
+//! |---|---|---|
+//! | none | the child runs, or has not been waited for | known, once; it never changes again |
+//! | known | the zombie is gone | |
+//!
+//! Mail is looked for *after* the status was: what a child sent before its death is there when its death is.
+
+use super::exit::ExitStatus;
+use crate::primitive::sync::Mutex;
+
+/// Where a child's status and mail are drawn from.
+pub(crate) trait Source {
+    type Mail;
+
+    /// The exit status, given once; `None` while the child runs.
+    fn reap(&self) -> Option<ExitStatus>;
+
+    /// The next frame, without waiting.
+    fn receive(&self) -> Receipt<Self::Mail>;
+}
+
+/// What [`Source::receive`] found.
+pub(crate) enum Receipt<M> {
+    /// Nothing now.
+    Empty,
+    /// The child has become what it should, and begins.
+    Entered,
+    /// Value or failure; and the code with which the child means to leave, which counts where the kernel has none.
+    Mail(M, i32),
+    /// Nothing now nor later.
+    Closed,
+}
+
+/// What [`Ledger::take`] gives.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Mail<M> {
+    /// It may still come.
+    Awaited,
+    /// Here it is.
+    Here(M),
+    /// Somebody else has it.
+    Taken,
+    /// The child has closed its end without; its status will say why.
+    None,
+}
+
+/// See the module's documentation.
+pub(crate) struct Ledger<M> {
+    state: Mutex<State<M>>,
+}
+
+struct State<M> {
+    mail: Mail<M>,
+    entered: bool,
+    announced: Option<i32>,
+    status: Option<ExitStatus>,
+}
+
+impl<M> Ledger<M> {
+    pub(crate) fn new() -> Ledger<M> {
+        Ledger {
+            state: Mutex::new(State { mail: Mail::Awaited, entered: false, announced: None, status: None }),
+        }
+    }
+
+    /// The exit status; `None` while the child runs.
+    pub(crate) fn status(&self, source: &impl Source<Mail = M>) -> Option<ExitStatus> {
+        let mut state = self.state.lock();
+        if state.status.is_none() {
+            let mut status = source.reap()?;
+            if status.is_unknown() {
+                state.draw(source);
+                status = state.announced.map_or(status, ExitStatus::exited);
+            }
+            state.status = Some(status);
+        }
+        state.status
+    }
+
+    /// Takes the value or failure out, if it is there.
+    pub(crate) fn take(&self, source: &impl Source<Mail = M>) -> Mail<M> {
+        let ended = self.status(source).is_some();
+        let mut state = self.state.lock();
+        state.draw(source);
+        match std::mem::replace(&mut state.mail, Mail::Taken) {
+            Mail::Awaited => {
+                state.mail = if ended { Mail::None } else { Mail::Awaited };
+                if ended { Mail::None } else { Mail::Awaited }
+            }
+            Mail::None => {
+                state.mail = Mail::None;
+                Mail::None
+            }
+            here_or_taken => here_or_taken,
+        }
+    }
+
+    /// Takes what is here, if it is what is wanted; draws nothing.
+    pub(crate) fn take_if(&self, wanted: impl Fn(&M) -> bool) -> Option<M> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.mail, Mail::Taken) {
+            Mail::Here(mail) if wanted(&mail) => Some(mail),
+            other => {
+                state.mail = other;
+                None
+            }
+        }
+    }
+
+    /// Puts mail in that comes from no [`Source`]: that of a thread of this process.
+    pub(crate) fn put(&self, mail: M, code: i32) {
+        let mut state = self.state.lock();
+        state.mail = Mail::Here(mail);
+        state.announced = Some(code);
+    }
+
+    /// Whether the child has said that it begins, or something that can only follow it; or can say nothing any more.
+    pub(crate) fn has_entered(&self, source: &impl Source<Mail = M>) -> bool {
+        let ended = self.status(source).is_some();
+        let mut state = self.state.lock();
+        state.draw(source);
+        ended || state.entered || !matches!(state.mail, Mail::Awaited)
+    }
+}
+
+impl<M> State<M> {
+    fn draw(&mut self, source: &impl Source<Mail = M>) {
+        while let Mail::Awaited = self.mail {
+            match source.receive() {
+                Receipt::Empty => return,
+                Receipt::Entered => self.entered = true,
+                Receipt::Mail(mail, code) => {
+                    self.mail = Mail::Here(mail);
+                    self.announced = Some(code);
+                }
+                Receipt::Closed => self.mail = Mail::None,
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The same interface over threads.
+//!
+//! For tests, and for tasks that need no isolation: the function runs on a thread of this process, its arguments and its value
+//! are moved instead of encoded, and a panic is reported as from a process. What only a process has (signals, an
+//! environment, limits) is refused with [`Error::Unsupported`]. A descriptor inside the arguments stays the
+//! one it is.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::current::{self, Identity};
+use super::family;
+use super::ledger::Ledger;
+use super::life::{Body, Delivery, Life, Pipes};
+use crate::entry::panics;
+use crate::entry::wire::Failure;
+use crate::entry::{Function, Message};
+use crate::error::{Error, Result};
+
+/// Starts a thread that stands for a child.
+pub(crate) fn start<F, A>(identity: Identity, f: F, args: A) -> Result<Arc<Life>, (A, Error)>
+where
+    F: Function<A>,
+    A: Message,
+    F::Output: Message,
+{
+    let failed = |what: &str, e: std::io::Error| Error::os(format!("could not start a child: {what}"), e);
+    let ended = match eventfd(0, EventfdFlags::CLOEXEC) {
+        Ok(ended) => ended,
+        Err(e) => return Err((args, failed("eventfd", e.into()))),
+    };
+    let life = Arc::new(Life {
+        name: Mutex::new(identity.name.clone()),
+        pid: std::process::id(),
+        owner: std::process::id(),
+        daemon: identity.daemon,
+        detached: AtomicBool::new(false),
+        body: Body::Thread { ended },
+        ledger: Ledger::new(),
+        pipes: Mutex::new(Pipes::default()),
+        relayed: Vec::new(),
+        server: None,
+    });
+    // The arguments go through a channel: if no thread can be made, they are still here.
+    let (hand_over, receive) = std::sync::mpsc::sync_channel(1);
+    let (name, theirs) = (identity.name.clone(), life.clone());
+    let started = std::thread::Builder::new().name(name).spawn(move || {
+        let Ok(args) = receive.recv() else { return };
+        panics::install();
+        let call = || panics::watch(|| catch_unwind(AssertUnwindSafe(|| f.call(args))));
+        match current::as_thread(identity, call) {
+            Ok(value) => theirs.ledger.put(Delivery::Local(Box::new(value)), 0),
+            Err(panic) => {
+                let failure = Failure::Panicked(panic);
+                let code = failure.exit_code();
+                theirs.ledger.put(Delivery::Failure(failure), code);
+            }
+        }
+        if let Body::Thread { ended } = &theirs.body {
+            // Eight bytes into a counter that is zero: there is room.
+            let _ = rustix::io::write(ended, &1_u64.to_ne_bytes());
+        }
+    });
+    if let Err(e) = started {
+        return Err((args, failed("thread", e)));
+    }
+    family::add(life.clone());
+    // The thread is there and waits for exactly this.
+    let _ = hand_over.send(args);
+    Ok(life)
+}

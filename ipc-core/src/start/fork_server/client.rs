@@ -1,0 +1,267 @@
+//! The client's side: starting the server, keeping a spare, replacing what was lost or has become unlike this process.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+
+use super::{FORK, FORKED, PRELOAD_FAILED, READY, REFUSED, UNFIT, server};
+use crate::entry::bootstrap;
+use crate::entry::identity::Name;
+use crate::entry::wire;
+use crate::error::{Error, Ran, Result};
+use crate::message::descriptors::{self, Descriptor};
+use crate::message::packet::{self, Frame, Received};
+use crate::poll;
+use crate::process::baseline::Snapshot;
+use crate::process::current;
+use crate::process::setup::Setup;
+use crate::start::supply::{Source, Supply};
+use crate::start::{Cradle, Ends, Newborn, exec, socket_pair};
+use crate::sys;
+use crate::sys::fork_local::ForkLocal;
+use crate::sys::private::Private;
+
+/// A fork server as its client sees it. In a process that was itself forked it starts from nothing.
+pub(crate) struct ForkServer {
+    preload: Option<Name>,
+    supply: ForkLocal<Supply<Link>>,
+    fallback: Mutex<Option<String>>,
+}
+
+/// The connection with a server process.
+pub(crate) struct Link {
+    socket: Private,
+    /// The server itself: a child like others, that nobody else sees.
+    process: Option<Newborn>,
+    /// Our ends of the newborns whose answers have not been read.
+    asked: VecDeque<Ends<Private>>,
+    /// What this process was like when the server was started.
+    then: Snapshot,
+    lost: bool,
+}
+
+/// How often a server that is lost in the middle of a request is replaced before the spawn fails.
+const ATTEMPTS: usize = 3;
+
+impl ForkServer {
+    pub(crate) fn new(preload: Option<Name>) -> ForkServer {
+        ForkServer { preload, supply: ForkLocal::new(), fallback: Mutex::new(None) }
+    }
+
+    /// A newborn, and what makes it look as if it came from this process as it is now; `None` where there can be no server.
+    pub(crate) fn newborn(&self) -> Result<Option<(Newborn, Setup)>> {
+        if self.fallback().is_some() {
+            return Ok(None);
+        }
+        let captured = Snapshot::capture();
+        let now =
+            captured.map_err(|e| Error::os("could not look at this process", e).with_ran(Ran::DidNotRun))?;
+        let supply = self.supply();
+        let mut attempt = 1;
+        loop {
+            let taken = supply.take(
+                |link| match link {
+                    Some(link) if !link.lost && link.serves(&now) => Ok(None),
+                    _ => self.start(&now).map(Some),
+                },
+                |newborn: &Newborn| !poll::is_ready(newborn.pidfd.as_fd()).unwrap_or(true),
+                Newborn::abandon,
+            );
+            match taken {
+                Ok(newborn) => {
+                    let setup = supply.with(|stock| {
+                        stock
+                            .map(|stock| stock.source.then.baseline.difference(&now.baseline))
+                            .unwrap_or_default()
+                    });
+                    return Ok(Some((newborn, setup)));
+                }
+                Err(Trouble::Unfit(why)) => {
+                    *self.fallback.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    return Ok(None);
+                }
+                Err(Trouble::Lost(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(Trouble::Lost(error) | Trouble::Error(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Has a spare made, without waiting for it.
+    pub(crate) fn renew(&self) {
+        if let Some(supply) = self.supply.get() {
+            supply.renew();
+        }
+    }
+
+    pub(crate) fn fallback(&self) -> Option<String> {
+        self.fallback.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        let process = |link: &Link| link.process.as_ref().map(|process| process.pid);
+        self.supply.get()?.with(|stock| stock.and_then(|stock| process(&stock.source)))
+    }
+
+    fn supply(&self) -> &'static Supply<Link> {
+        self.supply.get_or_make(Supply::new)
+    }
+
+    /// Starts a server process.
+    fn start(&self, now: &Snapshot) -> Result<Link, Trouble> {
+        let (ours, theirs) = socket_pair()?;
+        let (process, _) = exec::newborn(None)?;
+        let identity_of_server = current::identity_of_helper("fork server");
+        let start = wire::Start {
+            function: Some(Name::of(server::serve)),
+            identity: identity_of_server,
+            setup: Setup { signal_mask: Some(u64::MAX), ..Setup::default() },
+            stdio: [wire::ChildStdio::Null, wire::ChildStdio::Null, wire::ChildStdio::Null],
+            descriptors: Vec::new(),
+            acknowledge: false,
+            detached: false,
+            run_atexit: false,
+        };
+        let socket = Private::from(ours);
+        let mut link =
+            Link { socket, process: Some(process), asked: VecDeque::new(), then: now.clone(), lost: false };
+        if let Some(process) = &link.process {
+            let args = descriptors::encode(&(Descriptor::from(theirs), self.preload));
+            let args =
+                args.map_err(|e| Error::encode("the fork server's arguments", e).with_ran(Ran::DidNotRun))?;
+            bootstrap::send_start(process.control.as_fd(), &start, &args)?;
+        }
+        let frame = link.receive()?;
+        let text = || String::from_utf8_lossy(&frame.body).into_owned();
+        match frame.kind {
+            READY => Ok(link),
+            UNFIT => Err(Trouble::Unfit(text())),
+            PRELOAD_FAILED => Err(Trouble::Error(Error::Preload { why: text() })),
+            kind => Err(Error::protocol(format!("the fork server's first frame is of kind {kind}")).into()),
+        }
+    }
+}
+
+impl Drop for ForkServer {
+    fn drop(&mut self) {
+        if let Some(supply) = self.supply.get() {
+            supply.clear(Newborn::abandon);
+        }
+    }
+}
+
+impl Link {
+    /// Whether its children can be made to look as if this process had made them as it is now.
+    fn serves(&self, now: &Snapshot) -> bool {
+        self.then.identity == now.identity && self.then.baseline.can_become(&now.baseline)
+    }
+
+    /// The server's next frame.
+    fn receive(&mut self) -> Result<Frame, Trouble> {
+        loop {
+            match packet::try_recv(self.socket.as_fd()) {
+                Ok(Received::Frame(frame)) => return Ok(frame),
+                Ok(Received::Empty) => {}
+                Ok(Received::Closed) => return Err(self.lose("it closed its socket".into())),
+                Err(e) => return Err(self.lose(e.to_string())),
+            }
+            let ended = self.process.as_ref().map(|process| process.pidfd.as_fd());
+            let both: Vec<_> = [self.socket.as_fd()].into_iter().chain(ended).collect();
+            poll::wait(&both, None).map_err(|e| Error::os("could not wait for the fork server: poll", e))?;
+            let dead = ended.is_some_and(|pidfd| poll::is_ready(pidfd).unwrap_or(true));
+            if dead && !poll::is_ready(self.socket.as_fd()).unwrap_or(false) {
+                return Err(self.lose("it was killed".into()));
+            }
+        }
+    }
+
+    fn lose(&mut self, why: String) -> Trouble {
+        self.lost = true;
+        let why = format!("the fork server was lost: {why}");
+        Trouble::Lost(Error::Unsupported { what: "a child of the fork server".into(), why })
+    }
+}
+
+impl Source for Link {
+    type Newborn = Newborn;
+    type Error = Trouble;
+
+    fn ask(&mut self) -> Result<(), Trouble> {
+        let Cradle { ours, theirs } = Cradle::new()?;
+        let ends = [theirs.control.as_fd(), theirs.lifeline.as_fd()];
+        match packet::send(self.socket.as_fd(), FORK, &[], &ends) {
+            Ok(()) => {
+                self.asked.push_back(ours);
+                Ok(())
+            }
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                Err(self.lose(e.to_string()))
+            }
+            Err(e) => Err(Error::os("could not ask the fork server for a child: sendmsg", e)
+                .with_ran(Ran::DidNotRun)
+                .into()),
+        }
+    }
+
+    fn answer(&mut self) -> Result<Newborn, Trouble> {
+        let Some(ours) = self.asked.pop_front() else {
+            return Err(Error::protocol("the fork server was asked for nothing").into());
+        };
+        let answer = if self.lost { Err(self.lose("it is gone".into())) } else { self.receive() };
+        let mut frame = match answer {
+            Ok(frame) => frame,
+            // Perhaps it was forked and only the answer is missing.
+            Err(Trouble::Lost(error)) => return recover(ours).ok_or(Trouble::Lost(error)),
+            Err(other) => return Err(other),
+        };
+        let number = <[u8; 4]>::try_from(&frame.body[..]).map(u32::from_le_bytes);
+        match (frame.kind, number, frame.descriptors.pop()) {
+            (FORKED, Ok(pid), Some(pidfd)) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
+            (REFUSED, Ok(errno), None) => {
+                let refused = std::io::Error::from_raw_os_error(errno as i32);
+                Err(Error::os("could not start a child: clone in the fork server", refused)
+                    .with_ran(Ran::DidNotRun)
+                    .into())
+            }
+            (kind, ..) => {
+                self.lost = true;
+                Err(Error::protocol(format!("the fork server answered with a frame of kind {kind}")).into())
+            }
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost
+    }
+}
+
+/// A newborn whose server died before it said who it is: asked itself. `None` when it was never born, or has died.
+fn recover(ours: Ends<Private>) -> Option<Newborn> {
+    packet::send(ours.control.as_fd(), wire::WHO, &[], &[]).ok()?;
+    let Ok(Received::Frame(frame)) = packet::recv(ours.control.as_fd()) else { return None };
+    let pid = u32::from_le_bytes(frame.body[..].try_into().ok()?);
+    // It cannot have been waited for: nobody knows of it.
+    let pidfd = sys::wait::pidfd_open(pid).ok()?;
+    (frame.kind == wire::WHO).then(|| ours.into_newborn(sys::clone::Born { pid, pidfd }, false))
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Killed rather than asked: nothing in it is worth a farewell, and its end must not be waited for long.
+        self.process.take().into_iter().for_each(Newborn::abandon);
+    }
+}
+
+/// Why there is no newborn.
+pub(crate) enum Trouble {
+    /// There can be no fork server here.
+    Unfit(String),
+    /// The server is gone; another may do.
+    Lost(Error),
+    Error(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Error(error)
+    }
+}

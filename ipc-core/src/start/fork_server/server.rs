@@ -1,0 +1,86 @@
+//! The server's side: one thread that makes copies of itself on request.
+//!
+//! It blocks all signals (a Ctrl-C at the terminal reaches the whole foreground group, and the server must outlive it;
+//! its children set the mask they are told), its standard streams are `/dev/null`, and until a preload it
+//! never makes a hash map or a random generator: std and most generators keep their keys per thread, and all
+//! children would share them.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{FORK, FORKED, PRELOAD_FAILED, READY, REFUSED, UNFIT};
+use crate::entry::bootstrap::{self, Inherited};
+use crate::entry::identity::Name;
+use crate::message::descriptors::Descriptor;
+use crate::message::packet::{self, Received};
+use crate::sys;
+use crate::sys::clone::Copier;
+
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process, or the server it is a copy of, has run a preload function.
+pub(crate) fn preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}
+
+/// The function that a server process runs.
+pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
+    let socket: OwnedFd = socket.into_inner();
+    let say = |kind, text: &str| packet::send(socket.as_fd(), kind, &[text.as_bytes()], &[]).is_ok();
+    let copier = match Copier::new() {
+        Ok(copier) => copier,
+        Err(e) => {
+            say(UNFIT, &format!("the kernel does not tell what a clone needs (PR_GET_TID_ADDRESS): {e}"));
+            return;
+        }
+    };
+    if let Some(function) = preload
+        && let Err(why) = run_preload(function)
+    {
+        say(PRELOAD_FAILED, &why);
+        return;
+    }
+    if !say(READY, "") {
+        return;
+    }
+    while let Ok(Received::Frame(frame)) = packet::recv(socket.as_fd()) {
+        let Ok([control, lifeline]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else { return };
+        if frame.kind != FORK {
+            return;
+        }
+        // What the preload has buffered must not be written by every child.
+        sys::runtime::flush_before_copy();
+        let answered = match copier.copy_as_sibling() {
+            Ok(Some(born)) => {
+                packet::send(socket.as_fd(), FORKED, &[&born.pid.to_le_bytes()], &[born.pidfd.as_fd()])
+            }
+            Ok(None) => {
+                drop(socket);
+                bootstrap::close_own();
+                bootstrap::enter(Inherited { control, lifeline })
+            }
+            Err(e) => {
+                let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
+                packet::send(socket.as_fd(), REFUSED, &[&errno.to_le_bytes()], &[])
+            }
+        };
+        if answered.is_err() {
+            return;
+        }
+    }
+}
+
+fn run_preload(function: Name) -> Result<(), String> {
+    PRELOADED.store(true, Ordering::Relaxed);
+    let unit = crate::message::descriptors::encode(&()).map_err(|e| e.to_string())?;
+    match function.resolve()?.call(&unit.body, unit.descriptors) {
+        Ok(_) => {}
+        Err(crate::entry::wire::Failure::Panicked(panic)) => return Err(format!("it {panic}")),
+        Err(other) => return Err(format!("{other:?}")),
+    }
+    let threads = std::fs::read_dir("/proc/self/task").map_err(|e| format!("/proc/self/task: {e}"))?.count();
+    if threads == 1 {
+        return Ok(());
+    }
+    Err(format!("it left {} threads behind, and a process with threads cannot be copied", threads - 1))
+}

@@ -1,0 +1,88 @@
+//! Descriptors by number: those a child inherits, and those it is to have at numbers of the parent's choice.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+/// Takes a descriptor that the parent left open for this process, away from the numbers of the standard streams.
+///
+/// `None` when nothing is open at that number.
+pub(crate) fn adopt_inherited(number: RawFd) -> Option<OwnedFd> {
+    if number < 0 {
+        return None;
+    }
+    // SAFETY: F_GETFD only looks the number up.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return None;
+    }
+    // SAFETY: the number is open. It stands in the marker, which only a parent of this family writes, for a descriptor
+    // that it left open for nobody but this code; the marker has been removed, so it is taken once.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    if number <= 2 {
+        return fcntl_dupfd_cloexec(&descriptor, 3).ok();
+    }
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC).ok()?;
+    Some(descriptor)
+}
+
+/// Closes a number that this process inherited from the one it is a copy of, and that nothing here owns.
+pub(crate) fn close_raw(number: RawFd) {
+    if number >= 0 {
+        // SAFETY: the callers run in a fresh copy of a process and name descriptors whose owners, in this copy,
+        // are never dropped: they belong to frames of the other process, or were leaked.
+        unsafe { libc::close(number) };
+    }
+}
+
+/// A descriptor of this process's own by its number, which `cell` holds as long as it is open.
+#[cfg(panic = "abort")]
+pub(crate) fn own(cell: &std::sync::atomic::AtomicI32) -> Option<BorrowedFd<'_>> {
+    let number = cell.load(std::sync::atomic::Ordering::Relaxed);
+    // SAFETY: `cell` names the control socket of a child, which is open until the child ends.
+    (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// `/dev/null`, for reading and writing.
+pub(crate) fn open_null() -> io::Result<OwnedFd> {
+    Ok(std::fs::File::options().read(true).write(true).open("/dev/null")?.into())
+}
+
+/// A copy of the calling process's standard stream; `None` where that is closed.
+pub(crate) fn standard_stream(number: RawFd) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the number is only looked up during this call; whether it is open, the call itself finds out.
+    let stream = unsafe { BorrowedFd::borrow_raw(number) };
+    match fcntl_dupfd_cloexec(stream, 3) {
+        Ok(copy) => Ok(Some(copy)),
+        Err(rustix::io::Errno::BADF) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Moves a descriptor away if it stands on one of these numbers, or on that of a standard stream.
+pub(crate) fn move_off(descriptor: OwnedFd, numbers: &[RawFd]) -> io::Result<OwnedFd> {
+    let mut held = vec![descriptor];
+    loop {
+        let Some(last) = held.last() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        if last.as_raw_fd() > 2 && !numbers.contains(&last.as_raw_fd()) {
+            return held.pop().ok_or_else(|| io::ErrorKind::InvalidInput.into());
+        }
+        // The numbers passed over stay occupied until a free one is found.
+        held.push(fcntl_dupfd_cloexec(last, 3)?);
+    }
+}
+
+/// Puts descriptors at their numbers, to be kept across an `exec` of the child's own.
+pub(crate) fn place(given: Vec<(RawFd, OwnedFd)>) -> io::Result<()> {
+    let numbers: Vec<RawFd> = given.iter().map(|(number, _)| *number).collect();
+    let moved: io::Result<Vec<_>> =
+        given.into_iter().map(|(number, d)| Ok((number, move_off(d, &numbers)?))).collect();
+    for (number, descriptor) in moved? {
+        // SAFETY: the caller asked for this number, and what this crate owns in the child has been moved off
+        // it. Whatever else stood there is replaced, as with a shell's redirection.
+        if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
