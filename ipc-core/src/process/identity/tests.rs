@@ -59,7 +59,8 @@ fn what_needs_root() {
         if !is_root("changes of user, root directory, namespaces and control groups") {
             return;
         }
-        assert_eq!(after(|| inherit::set_uid(65534).is_ok()), CREDENTIALS);
+        // With the rights goes the look at every namespace.
+        assert_eq!(after(|| inherit::set_uid(65534).is_ok()), CREDENTIALS | NAMESPACES);
         assert_eq!(after(|| inherit::set_gid(65534).is_ok()), CREDENTIALS);
         assert_eq!(after(|| inherit::set_groups(&[7]).is_ok()), CREDENTIALS);
         assert_eq!(after(|| rustix::process::chroot("/proc").is_ok()), ROOT);
@@ -67,6 +68,33 @@ fn what_needs_root() {
         let unshare = || unsafe { unshare_unsafe(UnshareFlags::NEWUTS) }.is_ok();
         assert_eq!(after(unshare), NAMESPACES);
     });
+}
+
+#[test]
+fn the_user_namespace_stands_for_all_where_there_are_no_rights() {
+    single_threaded(
+        "process::identity::tests::the_user_namespace_stands_for_all_where_there_are_no_rights",
+        || {
+            if rustix::process::geteuid().is_root() {
+                inherit::set_uid(65534).unwrap();
+            }
+            // Its files in /proc belong to root since the change of user, until it is declared dumpable again.
+            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).unwrap();
+            let links = Identity::capture().unwrap().namespaces;
+            assert!(links.starts_with(b"user:[") && links.iter().filter(|byte| **byte == b'\n').count() == 1);
+            // SAFETY: new namespaces change nothing that std relies on.
+            let unshare = |flags| unsafe { unshare_unsafe(flags) };
+            assert!(unshare(UnshareFlags::NEWUTS).is_err());
+            if in_fork(|| i32::from(unshare(UnshareFlags::NEWUSER).is_err())) != 0 {
+                eprintln!("not run: user namespaces: allow them (kernel.unprivileged_userns_clone)");
+                return;
+            }
+            assert_eq!(
+                after(|| unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWUTS).is_ok()),
+                CREDENTIALS | NAMESPACES
+            );
+        },
+    );
 }
 
 #[test]
