@@ -58,6 +58,7 @@ impl Suite<'_> {
     fn nextest(&self, cell: &mut Cell, selection: &[String]) -> Result {
         let mut words = ["nextest", "run", "-p", &self.member.name].map(str::to_owned).to_vec();
         words.extend_from_slice(selection);
+        let build = words.clone();
         words.extend(["--config-file".to_owned(), self.config()]);
         let profile = match self.means {
             Means::Crash if self.options.full => "full",
@@ -74,7 +75,7 @@ impl Suite<'_> {
             words.extend(["--success-output", "immediate"].map(str::to_owned));
         }
         let repeat = format!("cargo nextest run -p {} {}", self.member.name, selection.join(" "));
-        let Some(done) = self.build_and_run(cell, &words, "--no-run", &[], &repeat)? else { return Ok(()) };
+        let Some(done) = self.build_and_run(cell, &build, &words, &repeat)? else { return Ok(()) };
         match counts::nextest(&done.output) {
             Some(counts) => self.take(cell, counts, &done, &repeat),
             None => self.broken(cell, format!("nextest gave no summary: {}", done.why()), &repeat),
@@ -112,10 +113,13 @@ impl Suite<'_> {
     ) -> Result<Option<(Counts, Finished, String)>> {
         let mut words = ["test", "-p", &self.member.name].map(str::to_owned).to_vec();
         words.extend_from_slice(selection);
+        let build = words.clone();
         words.extend(["--no-fail-fast", "--color", "never"].map(str::to_owned));
-        let tail: &[&str] = if self.means == Means::Crash { &["--", "--show-output"] } else { &[] };
+        if self.means == Means::Crash {
+            words.extend(["--", "--show-output"].map(str::to_owned));
+        }
         let repeat = format!("cargo test -p {} {}", self.member.name, selection.join(" "));
-        let Some(done) = self.build_and_run(cell, &words, "--no-run", tail, &repeat)? else {
+        let Some(done) = self.build_and_run(cell, &build, &words, &repeat)? else {
             return Ok(None);
         };
         let ok = done.status.is_some_and(|status| status.success());
@@ -126,14 +130,15 @@ impl Suite<'_> {
     fn build_and_run(
         &self,
         cell: &mut Cell,
+        build: &[String],
         words: &[String],
-        build: &str,
-        tail: &[&str],
         repeat: &str,
     ) -> Result<Option<Finished>> {
         // There is no building documentation examples apart from running them.
         if self.means != Means::Doc {
-            let built = exec::run(self.command(words, &[build]), LIMIT, Echo::Text)?;
+            let mut command = self.command(build);
+            command.arg("--no-run");
+            let built = exec::run(command, LIMIT, Echo::Text)?;
             cell.build += built.time;
             if !built.ok() {
                 self.broken(cell, format!("does not build: {}", built.why()), repeat);
@@ -141,14 +146,14 @@ impl Suite<'_> {
             }
         }
         let limit = if self.options.full { FULL_LIMIT } else { LIMIT };
-        let done = exec::run(self.command(words, tail), limit, Echo::Text)?;
+        let done = exec::run(self.command(words), limit, Echo::Text)?;
         cell.time += done.time;
         Ok(Some(done))
     }
 
-    fn command(&self, words: &[String], tail: &[&str]) -> Command {
+    fn command(&self, words: &[String]) -> Command {
         let mut command = cargo();
-        command.current_dir(&self.project.root).args(words).args(tail);
+        command.current_dir(&self.project.root).args(words);
         self.options.tell(&mut command);
         command
     }
