@@ -136,6 +136,7 @@ fn matrix(project: &Project, options: &Options) -> Result {
             println!("\n== {} {}", member.name, means.name());
             let mut cell = one(project, member, means, options)?;
             for stranger in exec::strangers() {
+                println!("left running: {stranger}");
                 cell.failed += 1;
                 cell.fail(format!("left running: {stranger}"));
             }
