@@ -112,6 +112,19 @@ impl Crate {
         words
     }
 
+    /// Whether there is anything of a means to look for.
+    pub(crate) fn has(&self, means: Means) -> bool {
+        match means {
+            Means::Unit => self.has_lib || self.has_bins || self.tests_of(means).next().is_some(),
+            Means::Doc => self.has_lib,
+            Means::Fault => self.fault_table().is_some(),
+            Means::Fuzz => self.fuzz_dir().is_some(),
+            Means::Conformance | Means::Loom | Means::Prop | Means::Crash => {
+                self.tests_of(means).next().is_some()
+            }
+        }
+    }
+
     /// The tests of a means that have a `main` of their own.
     pub(crate) fn bare_of(&self, means: Means) -> impl Iterator<Item = &str> {
         self.bare.iter().map(String::as_str).filter(move |test| Means::of_test(test) == means)
