@@ -211,3 +211,23 @@ pub mod cell {
         }
     }
 }
+
+#[cfg(all(test, not(ipc_loom)))]
+mod tests {
+    use super::sync::Mutex;
+
+    #[test]
+    fn a_poisoned_lock_is_taken_over() {
+        let lock = Mutex::new(1);
+        std::thread::scope(|scope| {
+            let holder = scope.spawn(|| {
+                let _guard = lock.lock();
+                panic!("while holding the lock");
+            });
+            holder.join().unwrap_err();
+        });
+        *lock.lock() += 1;
+        assert_eq!(*lock.try_lock().unwrap(), 2);
+        assert_eq!(lock.into_inner(), 2);
+    }
+}

@@ -78,14 +78,14 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };
-    let (start, args, descriptors) = match split(&frame.body, frame.descriptors) {
+    let Parts { start, args, placed, for_args } = match split(&frame.body, frame.descriptors) {
         Ok(parts) => parts,
         Err(why) => report(&control, &Failure::Start(why), false),
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
     let (acknowledge, forked) = (start.acknowledge, in_memory.is_some());
-    let (control, _lifeline) = match become_what(start, control, lifeline) {
+    let (control, _lifeline) = match become_what(start, placed, control, lifeline) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
@@ -99,7 +99,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     let outcome = match (in_memory, function) {
         (Some(function), _) => function(),
         (None, Some(name)) => match name.resolve() {
-            Ok(entry) => on_fresh_keys(|| entry.call(args, descriptors)),
+            Ok(entry) => on_fresh_keys(|| entry.call(args, for_args)),
             Err(why) => Err(Failure::Start(why)),
         },
         (None, None) => Err(Failure::Start("the start message names no function".into())),
@@ -133,62 +133,79 @@ fn on_fresh_keys(call: impl FnOnce() -> Outcome + Send) -> Outcome {
     })
 }
 
-/// Takes a start message apart: length of the head, head, arguments; descriptors of the head, of the arguments.
-fn split(body: &[u8], mut own: Vec<OwnedFd>) -> std::result::Result<(Start, &[u8], Vec<OwnedFd>), String> {
+/// Takes a start message apart: the head's length, the head, the arguments; then the descriptors to be placed, with their
+/// numbers, and those of the arguments.
+fn split(body: &[u8], descriptors: Vec<OwnedFd>) -> std::result::Result<Parts<'_>, String> {
     let short = || "the start message is too short".to_string();
-    let (lengths, rest) = body.split_at_checked(8).ok_or_else(short)?;
-    let number = |at: usize| lengths[at..at + 4].iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte));
-    let (head, args) = rest.split_at_checked(number(0)).ok_or_else(short)?;
-    if number(4) > own.len() {
+    let (length, rest) = body.split_first_chunk::<4>().ok_or_else(short)?;
+    let (head, args) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
+    let start: Start =
+        descriptors::decode(head, Vec::new()).map_err(|e| format!("the start message: {e}"))?;
+    let streams =
+        (0..).zip(start.stdio).filter(|(_, stream)| *stream == ChildStdio::Given).map(|(number, _)| number);
+    let numbers: Vec<i32> = streams.chain(start.numbers.iter().copied()).collect();
+    let mut given = descriptors;
+    if given.len() < numbers.len() {
         return Err("the start message lacks descriptors".into());
     }
-    let for_args = own.split_off(number(4));
-    let start = descriptors::decode(head, own).map_err(|e| format!("the start message: {e}"))?;
-    Ok((start, args, for_args))
+    let for_args = given.split_off(numbers.len());
+    Ok(Parts { start, args, placed: numbers.into_iter().zip(given).collect(), for_args })
 }
 
-/// Sends a child its start message: the head, then the arguments as [`split`] takes them apart.
-pub(crate) fn send_start(control: BorrowedFd<'_>, start: &Start, args: &Encoded) -> Result<()> {
+struct Parts<'a> {
+    start: Start,
+    args: &'a [u8],
+    /// Descriptors for the streams and at chosen numbers.
+    placed: Vec<(i32, OwnedFd)>,
+    for_args: Vec<OwnedFd>,
+}
+
+/// Sends a child its start message: the head, then the arguments, as [`split`] takes them apart. `placed` are the descriptors
+/// for streams and chosen numbers.
+pub(crate) fn send_start(
+    control: BorrowedFd<'_>,
+    start: &Start,
+    placed: &[BorrowedFd<'_>],
+    args: &Encoded,
+) -> Result<()> {
     let head = descriptors::encode(start)
         .map_err(|e| Error::encode("the start message", e).with_ran(Ran::DidNotRun))?;
-    let lengths = [head.body.len() as u32, head.descriptors.len() as u32].map(u32::to_le_bytes);
-    let descriptors: Vec<_> = head.descriptors.iter().chain(&args.descriptors).map(AsFd::as_fd).collect();
-    packet::send(control, wire::START, &[lengths.as_flattened(), &head.body, &args.body], &descriptors)
+    let length = (head.body.len() as u32).to_le_bytes();
+    let mut descriptors = placed.to_vec();
+    descriptors.extend(args.descriptors.iter().map(AsFd::as_fd));
+    packet::send(control, wire::START, &[&length, &head.body, &args.body], &descriptors)
         .map_err(|e| Error::os("could not start a child: sending its arguments", e).with_ran(Ran::DidNotRun))
 }
 
 /// Becomes what the parent asked for, and returns what the child keeps of its own.
 fn become_what(
     start: Start,
+    mut placed: Vec<(i32, OwnedFd)>,
     control: OwnedFd,
     lifeline: OwnedFd,
 ) -> std::result::Result<(OwnedFd, OwnedFd), (OwnedFd, Failure)> {
-    let mut given: Vec<(i32, OwnedFd)> = Vec::new();
     for (number, stream) in (0..).zip(start.stdio) {
-        match stream {
-            ChildStdio::Keep => {}
-            ChildStdio::Null => match sys::descriptor::open_null() {
-                Ok(null) => given.push((number, null)),
+        if stream == ChildStdio::Null {
+            match sys::descriptor::open_null() {
+                Ok(null) => placed.push((number, null)),
                 Err(e) => return Err((control, setup_failure("opening /dev/null", &e))),
-            },
-            ChildStdio::Given(descriptor) => given.push((number, descriptor.into_inner())),
+            }
         }
     }
-    given.extend(start.descriptors.into_iter().map(|(number, descriptor)| (number, descriptor.into_inner())));
-    let wanted: Vec<i32> = given.iter().map(|(number, _)| *number).collect();
+    let numbers: Vec<i32> = placed.iter().map(|(number, _)| *number).collect();
     // Whatever of ours stands on a wanted number moves away before anything is placed.
-    let control = match sys::descriptor::move_off(control, &wanted) {
+    let control = match sys::descriptor::move_off(control, &numbers) {
         Ok(control) => control,
         Err(_) => leave::at_once(1), // with the socket gone there is nobody to tell; the exit code is
     };
-    let lifeline = match sys::descriptor::move_off(lifeline, &wanted) {
+    let lifeline = match sys::descriptor::move_off(lifeline, &numbers) {
         Ok(lifeline) => lifeline,
         Err(e) => return Err((control, setup_failure("moving descriptors", &e))),
     };
     for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
         own.store(number, Ordering::Relaxed);
     }
-    if let Err(e) = sys::descriptor::place(given) {
+    if let Err(e) = sys::descriptor::place(placed) {
         return Err((control, setup_failure("placing descriptors", &e)));
     }
     current::become_child(start.identity);

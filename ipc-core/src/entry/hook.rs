@@ -37,6 +37,7 @@ static PASSED: AtomicBool = AtomicBool::new(false);
 /// the feature `hook` on, children never reach it, and calling it is harmless.
 ///
 /// ```no_run
+/// # #[allow(clippy::needless_doctest_main)]
 /// fn main() {
 ///     ipc_core::init();
 ///     // the program

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Name;
 use crate::error::Panic;
-use crate::message::descriptors::Descriptor;
 use crate::process::current::Identity;
 use crate::process::setup::Setup;
 
@@ -28,6 +27,9 @@ pub(crate) const FAILED: u16 = 5;
 pub(crate) const WHO: u16 = 6;
 
 /// What a child is to become before it runs its function.
+///
+/// The descriptors of the frame are in this order: those for the streams that are [`ChildStdio::Given`], those for
+/// [`Start::numbers`], those inside the arguments.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Start {
     /// The function; `None` in a forked child, which has it in memory.
@@ -36,20 +38,21 @@ pub(crate) struct Start {
     pub(crate) setup: Setup,
     /// Standard input, output and error.
     pub(crate) stdio: [ChildStdio; 3],
-    /// Further descriptors, and the numbers they are wanted at.
-    pub(crate) descriptors: Vec<(i32, Descriptor)>,
+    /// The numbers at which further descriptors are wanted.
+    pub(crate) numbers: Vec<i32>,
     pub(crate) acknowledge: bool,
     pub(crate) detached: bool,
     pub(crate) run_atexit: bool,
 }
 
 /// One of a child's standard streams.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ChildStdio {
     /// What the child was born with.
     Keep,
     Null,
-    Given(Descriptor),
+    /// A descriptor of the frame.
+    Given,
 }
 
 /// Why there is no value.

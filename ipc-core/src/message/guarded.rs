@@ -5,9 +5,9 @@
 //! `Serialize` or `Deserialize` says, it becomes "Serde Deserialization Error".
 //!
 //! How: the layer wraps serializer, deserializer, visitors and accessors, so that every nested value passes through it.
-//! The depth travels by value. Errors of user code become a [`Fault`], whose text is put aside in the [`Watch`] while the
-//! format's own error carries the failure outwards, and is taken up again where it leaves. What is left after inlining is a
-//! comparison for each nested value.
+//! The depth travels by value. Errors of user code become a [`Fault`], whose words are put aside in a thread-local while the
+//! format's own error carries the failure outwards, and are taken up again where it leaves. What is left after inlining is
+//! a comparison for each nested value.
 //!
 //! Elements are charged against one allowance per message: as many as it has bytes, and 2²⁰. An element that takes bytes
 //! takes one of its own, so no honest message without a million units in it comes near. A sequence is charged when it
@@ -30,8 +30,7 @@ where
     T: Serialize + ?Sized,
     S: Serializer,
 {
-    let watch = Watch::new(0);
-    value.serialize(Guarded { inner: serializer, watch: &watch, depth: 0 }).map_err(|fault| fault.0)
+    value.serialize(Guarded { inner: serializer, depth: 0, watch: () }).map_err(Fault::into_words)
 }
 
 /// Deserialises a value from a message of `len` bytes under the guard.
@@ -40,55 +39,17 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    let watch = Watch::new(len);
-    T::deserialize(Guarded { inner: deserializer, watch: &watch, depth: 0 }).map_err(|fault| fault.0)
-}
-
-/// What all wrappers of one message share.
-struct Watch {
-    /// The elements that sequences and maps may still have.
-    elements: Cell<usize>,
-    /// The words of an error that is on its way through the format's layers.
-    words: RefCell<Option<String>>,
-}
-
-impl Watch {
-    fn new(len: usize) -> Self {
-        Self { elements: Cell::new(len.saturating_add(BYTELESS_ELEMENTS)), words: RefCell::new(None) }
-    }
-
-    fn charge(&self, count: usize) -> Result<(), Fault> {
-        match self.elements.get().checked_sub(count) {
-            Some(left) => {
-                self.elements.set(left);
-                Ok(())
-            }
-            None => Err(Fault(format!(
-                "sequences declare more elements than the message has bytes for, by more than {BYTELESS_ELEMENTS}"
-            ))),
-        }
-    }
-
-    /// An error of the format leaves it: with the words put aside, if it was one of ours.
-    #[cold]
-    fn leave(&self, error: impl Display) -> Fault {
-        Fault(self.words.take().unwrap_or_else(|| error.to_string()))
-    }
-
-    /// Puts the words of `fault` aside before the format's error type drops them.
-    #[cold]
-    fn put_aside(&self, fault: Fault) -> &'static str {
-        self.words.replace(Some(fault.0));
-        "see the words put aside"
-    }
+    let watch = Watch { elements: Cell::new(len.saturating_add(BYTELESS_ELEMENTS)) };
+    T::deserialize(Guarded { inner: deserializer, depth: 0, watch: &watch }).map_err(Fault::into_words)
 }
 
 /// Something of the format's, under the guard.
-struct Guarded<'w, X> {
+struct Guarded<X, W> {
     inner: X,
-    watch: &'w Watch,
     /// The depth of what `inner` reads or writes.
     depth: u16,
+    /// On the reading side a `&Watch`.
+    watch: W,
 }
 
 /// The depth one level further in.
@@ -99,29 +60,91 @@ fn deeper(depth: u16) -> Result<u16, Fault> {
 
 #[cold]
 fn too_deep() -> Fault {
-    Fault(format!("the value nests deeper than {DEPTH_LIMIT} levels"))
+    Fault::new(format!("the value nests deeper than {DEPTH_LIMIT} levels"))
 }
 
-/// An error that is nothing but its words.
+/// What sequences and maps of one message may still have.
+struct Watch {
+    elements: Cell<usize>,
+}
+
+impl Watch {
+    #[inline]
+    fn charge(&self, count: usize) -> Result<(), Fault> {
+        let left = self.elements.get().checked_sub(count).ok_or_else(too_many)?;
+        self.elements.set(left);
+        Ok(())
+    }
+}
+
+#[cold]
+fn too_many() -> Fault {
+    Fault::new(format!(
+        "sequences declare more elements than the message has bytes for, by more than {BYTELESS_ELEMENTS}"
+    ))
+}
+
+thread_local! {
+    /// The words of the error that is on its way out.
+    static WORDS: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// An error on its way out; its words are put aside. It has no size, so that a result is as small as the format's own:
+/// carrying a `String` made encoding numbers twice as slow.
 #[derive(Debug)]
-struct Fault(String);
+struct Fault;
+
+impl Fault {
+    #[cold]
+    fn new(words: String) -> Self {
+        // In a thread that is ending the words are lost, and not the error.
+        let _ = WORDS.try_with(|kept| kept.replace(Some(words)));
+        Fault
+    }
+
+    /// An error of the format leaves it: with the words put aside, if it was one of ours.
+    #[cold]
+    fn from_format(error: impl Display) -> Self {
+        let ours = WORDS.try_with(|kept| kept.borrow().is_some()).unwrap_or(true);
+        if ours { Fault } else { Fault::new(error.to_string()) }
+    }
+
+    /// A serialiser's own error for this one; the words stay aside.
+    #[cold]
+    fn into_ser<E: serde::ser::Error>(self) -> E {
+        E::custom(self)
+    }
+
+    /// A deserialiser's own error for this one; the words stay aside.
+    #[cold]
+    fn into_de<E: serde::de::Error>(self) -> E {
+        E::custom(self)
+    }
+
+    fn into_words(self) -> String {
+        let words = WORDS.try_with(RefCell::take).ok().flatten();
+        words.unwrap_or_else(|| "an error whose words are lost".to_owned())
+    }
+}
 
 impl Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str("its words are put aside")
     }
 }
 
 impl std::error::Error for Fault {}
 
 impl serde::ser::Error for Fault {
+    #[cold]
     fn custom<T: Display>(words: T) -> Self {
-        Fault(words.to_string())
+        Fault::new(words.to_string())
     }
 }
 
 impl serde::de::Error for Fault {
+    #[cold]
     fn custom<T: Display>(words: T) -> Self {
-        Fault(words.to_string())
+        Fault::new(words.to_string())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +24,7 @@ use crate::entry::identity::{self, Name};
 use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
 use crate::error::{Error, Ran, Result};
-use crate::message::descriptors::{self, Descriptor, Encoded};
+use crate::message::descriptors::{self, Encoded};
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
 
@@ -345,16 +345,15 @@ impl Builder {
         let mut ours = Vec::with_capacity(3);
         let mut theirs = Vec::with_capacity(3);
         for (which, stdio) in streams {
-            let (null, inherit) = (stdio.is_null(), stdio.is_inherit());
-            let (end, parents_side) = if null {
-                (None, ParentSide::Nothing)
-            } else {
-                stdio.resolve(which).map_err(|e| {
-                    Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun)
-                })?
-            };
+            if stdio.is_null() || stdio.is_inherit() {
+                theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
+                continue;
+            }
+            let failed =
+                |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
+            let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
+            theirs.push(end.map_or(End::Inherit, End::New));
             ours.push(parents_side);
-            theirs.push((null, inherit, end));
         }
 
         let forked = in_memory.is_some();
@@ -368,24 +367,25 @@ impl Builder {
         };
         let acknowledge = self.setup != Setup::default() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
-        let start = || -> Result<Start> {
-            let mut stdio = Vec::with_capacity(3);
-            for (number, (null, inherit, end)) in (0..).zip(theirs) {
-                stdio.push(stream(number, null, inherit, end, &newborn)?);
-            }
-            let stdio = <[ChildStdio; 3]>::try_from(stdio).map_err(|_| Error::protocol("three streams"))?;
-            Ok(Start {
-                function,
-                identity,
-                setup,
-                stdio,
-                descriptors: self.descriptors.into_iter().map(|(n, d)| (n, Descriptor::from(d))).collect(),
-                acknowledge,
-                detached: self.detached,
-                run_atexit: self.run_atexit,
-            })
+        let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
+        let start = Start {
+            function,
+            identity,
+            setup,
+            stdio: std::array::from_fn(|at| streams[at].0),
+            numbers: self.descriptors.iter().map(|(number, _)| *number).collect(),
+            acknowledge,
+            detached: self.detached,
+            run_atexit: self.run_atexit,
         };
-        let told = start().and_then(|start| bootstrap::send_start(newborn.control.as_fd(), &start, args));
+        let numbered = self.descriptors.iter().map(|(_, descriptor)| descriptor.as_fd());
+        let placed: Vec<_> = streams
+            .iter()
+            .filter_map(|(_, given)| given.as_ref().map(Given::as_fd))
+            .chain(numbered)
+            .collect();
+        let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
+        drop(streams);
         if let Err(error) = told {
             newborn.abandon();
             return Err(error);
@@ -454,29 +454,40 @@ fn merge(setup: &mut Setup, wishes: Setup) {
     setup.uid = wishes.uid;
 }
 
+/// A standard stream as the parent gives it away.
+enum End {
+    Null,
+    Inherit,
+    New(OwnedFd),
+}
+
+/// What a stream's descriptor is sent from.
+enum Given {
+    New(OwnedFd),
+    Ours(BorrowedFd<'static>),
+}
+
+impl Given {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Given::New(end) => end.as_fd(),
+            Given::Ours(stream) => *stream,
+        }
+    }
+}
+
 /// A standard stream for a child that was born with ours, or with `/dev/null` in all places.
-fn stream(
-    number: i32,
-    null: bool,
-    inherit: bool,
-    end: Option<OwnedFd>,
-    newborn: &Newborn,
-) -> Result<ChildStdio> {
-    Ok(match end {
-        Some(end) => ChildStdio::Given(end.into()),
-        None if null && newborn.has_our_streams => ChildStdio::Null,
-        None if null => ChildStdio::Keep,
-        None if inherit && newborn.has_our_streams => ChildStdio::Keep,
-        None => match sys::descriptor::standard_stream(number) {
-            Ok(Some(ours)) => ChildStdio::Given(ours.into()),
-            // Closed here: a child gets what std gives a program that is started so.
-            Ok(None) => ChildStdio::Keep,
-            Err(e) => {
-                return Err(Error::os("could not start a child: dup of a standard stream", e)
-                    .with_ran(Ran::DidNotRun));
-            }
+fn stream(number: i32, end: End, newborn: &Newborn) -> (ChildStdio, Option<Given>) {
+    match end {
+        End::New(end) => (ChildStdio::Given, Some(Given::New(end))),
+        End::Null if newborn.has_our_streams => (ChildStdio::Null, None),
+        End::Inherit if !newborn.has_our_streams => match sys::descriptor::standard_stream(number) {
+            Some(ours) => (ChildStdio::Given, Some(Given::Ours(ours))),
+            // Closed here: a child gets `/dev/null`, as std gives a program that is started so.
+            None => (ChildStdio::Keep, None),
         },
-    })
+        End::Null | End::Inherit => (ChildStdio::Keep, None),
+    }
 }
 
 impl fmt::Debug for Builder {

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn every_wait_status_reads_and_shows_as_in_std() {
-        for word in 0..=0xffff {
+        // Bit 7 without a signal is no word that the kernel writes.
+        for word in (0..=0xffff).filter(|word| word & 0xff != 0x80) {
             let std = std::process::ExitStatus::from_raw(word);
             match ExitStatus::from_wait_status(word) {
                 Some(ours) => {

@@ -10,6 +10,8 @@
 //! | the same interface over threads | [`thread`] |
 //! | lines of a child's output, passed on | [`relay`] |
 
+#[cfg(test)]
+pub(crate) mod alone;
 pub(crate) mod baseline;
 pub(crate) mod builder;
 pub(crate) mod child;

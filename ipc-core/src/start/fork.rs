@@ -7,6 +7,7 @@ use super::{Cradle, Newborn, as_this_process};
 use crate::entry::bootstrap::{self, InMemory, Inherited};
 use crate::entry::hook;
 use crate::error::{Error, Ran, Result};
+use crate::process::relay;
 use crate::process::setup::Setup;
 use crate::sys;
 
@@ -34,6 +35,7 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
         Ok(Some(born)) => Ok((ours.into_newborn(born, true), setup)),
         Ok(None) => {
             drop(ours);
+            relay::close_inherited_pipes();
             bootstrap::close_own();
             let inherited = Inherited { control: theirs.control, lifeline: theirs.lifeline };
             match function {

@@ -48,15 +48,15 @@ pub(crate) fn open_null() -> io::Result<OwnedFd> {
     Ok(std::fs::File::options().read(true).write(true).open("/dev/null")?.into())
 }
 
-/// A copy of the calling process's standard stream; `None` where that is closed.
-pub(crate) fn standard_stream(number: RawFd) -> io::Result<Option<OwnedFd>> {
-    // SAFETY: the number is only looked up during this call; whether it is open, the call itself finds out.
-    let stream = unsafe { BorrowedFd::borrow_raw(number) };
-    match fcntl_dupfd_cloexec(stream, 3) {
-        Ok(copy) => Ok(Some(copy)),
-        Err(rustix::io::Errno::BADF) => Ok(None),
-        Err(e) => Err(e.into()),
+/// One of the process's standard streams, 0 to 2; `None` where that is closed.
+pub(crate) fn standard_stream(number: RawFd) -> Option<BorrowedFd<'static>> {
+    // SAFETY: F_GETFD only looks the number up.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+        return None;
     }
+    // SAFETY: open just now, and nobody who uses std closes a standard stream (`std::io::stdout().as_fd()` is the same).
+    // Somebody who does anyway makes the child get the wrong stream, or none.
+    Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 /// Moves a descriptor away if it stands on one of these numbers, or on that of a standard stream.

@@ -70,7 +70,9 @@ pub(crate) struct BlockedSignals(u64);
 
 impl BlockedSignals {
     pub(crate) fn all() -> io::Result<BlockedSignals> {
-        Ok(BlockedSignals(set_signal_mask(u64::MAX)?))
+        // Signals 32 and 33 are the C library's own: a thread that blocked 33 would let every setuid of the process
+        // wait for it for ever.
+        Ok(BlockedSignals(set_signal_mask(!(0b11 << 31))?))
     }
 }
 

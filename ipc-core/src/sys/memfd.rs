@@ -82,8 +82,43 @@ pub(crate) enum NotConstant {
     Unsealed,
     /// Its size is another one.
     Size(u64),
-    /// It cannot be mapped.
-    Map(io::Error),
+    /// It has holes: it may claim to be longer than all memory, and reading it would allocate that.
+    Holes,
+    /// It cannot be looked at, read or mapped.
+    Os(io::Error),
+}
+
+/// Makes sure that `file` is a constant of `len` bytes.
+fn check(file: BorrowedFd<'_>, len: usize) -> Result<(), NotConstant> {
+    let seals = rustix::fs::fcntl_get_seals(file).map_err(|_| NotConstant::NoMemfd)?;
+    if !seals.contains(CONSTANT) {
+        return Err(NotConstant::Unsealed);
+    }
+    // After the seals: only now does the size stay what it is.
+    let stat = rustix::fs::fstat(file).map_err(|error| NotConstant::Os(error.into()))?;
+    if u64::try_from(stat.st_size) != Ok(len as u64) {
+        return Err(NotConstant::Size(stat.st_size as u64));
+    }
+    if (stat.st_blocks as u64).saturating_mul(512) < len as u64 {
+        return Err(NotConstant::Holes);
+    }
+    Ok(())
+}
+
+/// A copy of `file`'s content after making sure that it is a constant of `len` bytes.
+pub(crate) fn read(file: BorrowedFd<'_>, len: usize) -> Result<Vec<u8>, NotConstant> {
+    check(file, len)?;
+    let mut content = Vec::with_capacity(len);
+    while content.len() < len {
+        let at = content.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut content), at) {
+            Ok(0) => return Err(NotConstant::Size(at)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(NotConstant::Os(error.into())),
+        }
+    }
+    // The allocation may be longer than asked for, the file is not.
+    Ok(content)
 }
 
 /// The content of a sealed memory file, mapped for reading and unmapped on drop.
@@ -100,21 +135,13 @@ unsafe impl Sync for Constant {}
 impl Constant {
     /// Maps `file` after making sure that it is a constant of `len` bytes, `len` not being 0.
     pub(crate) fn map(file: BorrowedFd<'_>, len: usize) -> Result<Self, NotConstant> {
-        let seals = rustix::fs::fcntl_get_seals(file).map_err(|_| NotConstant::NoMemfd)?;
-        if !seals.contains(CONSTANT) {
-            return Err(NotConstant::Unsealed);
-        }
-        // After the seals: only now does the size stay what it is.
-        let size = rustix::fs::fstat(file).map_err(|error| NotConstant::Map(error.into()))?.st_size;
-        if u64::try_from(size) != Ok(len as u64) {
-            return Err(NotConstant::Size(size as u64));
-        }
-        let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
+        check(file, len)?;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no existing memory.
-        let start = unsafe { rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ, flags, file, 0) }
-            .map_err(|error| NotConstant::Map(error.into()))?;
+        let start =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }
+                .map_err(|error| NotConstant::Os(error.into()))?;
         let Some(start) = NonNull::new(start.cast()) else {
-            return Err(NotConstant::Map(io::ErrorKind::Other.into()));
+            return Err(NotConstant::Os(io::ErrorKind::Other.into()));
         };
         Ok(Self { start, len })
     }
@@ -145,6 +172,7 @@ mod tests {
     fn a_sealed_file_is_constant() {
         let file = sealed(&[b"abc", b"", b"def"]).unwrap();
         assert_eq!(&*Constant::map(file.as_fd(), 6).unwrap(), b"abcdef");
+        assert_eq!(read(file.as_fd(), 6).unwrap(), b"abcdef");
         assert_eq!(rustix::io::pwrite(&file, b"x", 0), Err(Errno::PERM));
         assert_eq!(rustix::fs::ftruncate(&file, 0), Err(Errno::PERM));
         assert_eq!(rustix::fs::ftruncate(&file, 9), Err(Errno::PERM));
@@ -166,6 +194,7 @@ mod tests {
             rustix::fs::fcntl_add_seals(&file, (CONSTANT | SealFlags::FUTURE_WRITE) - missing).unwrap();
             // Sealed against writing implies nothing about the others, and FUTURE_WRITE leaves old mappings writable.
             assert!(matches!(Constant::map(file.as_fd(), 3), Err(NotConstant::Unsealed)), "{missing:?}");
+            assert!(matches!(read(file.as_fd(), 3), Err(NotConstant::Unsealed)), "{missing:?}");
         }
     }
 
@@ -174,6 +203,14 @@ mod tests {
         let file = sealed(&[b"abc"]).unwrap();
         assert!(matches!(Constant::map(file.as_fd(), 4), Err(NotConstant::Size(3))));
         assert!(matches!(Constant::map(file.as_fd(), 2), Err(NotConstant::Size(3))));
+        assert!(matches!(read(file.as_fd(), 4), Err(NotConstant::Size(3))));
+        assert!(matches!(read(file.as_fd(), 2), Err(NotConstant::Size(3))));
+        let sparse = create().unwrap();
+        write(sparse.as_fd(), &[b"abc"]).unwrap();
+        rustix::fs::ftruncate(&sparse, 1 << 40).unwrap();
+        rustix::fs::fcntl_add_seals(&sparse, CONSTANT).unwrap();
+        assert!(matches!(Constant::map(sparse.as_fd(), 1 << 40), Err(NotConstant::Holes)));
+        assert!(matches!(read(sparse.as_fd(), 1 << 40), Err(NotConstant::Holes)));
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(Constant::map(null.as_fd(), 1), Err(NotConstant::NoMemfd)));
     }

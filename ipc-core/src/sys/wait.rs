@@ -136,3 +136,145 @@ fn info(pidfd: BorrowedFd<'_>) -> Option<libc::pidfd_info> {
     let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
     (done == 0).then_some(info)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::process::alone::alone;
+
+    /// A child that waits for its standard input to end before it does anything.
+    fn waiting(script: &str) -> (Child, OwnedFd) {
+        let script = format!("read go; {script}");
+        let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        let pidfd = pidfd_open(child.id()).unwrap();
+        (child, pidfd)
+    }
+
+    fn shell(script: &str) -> (Child, OwnedFd) {
+        let (mut child, pidfd) = waiting(script);
+        drop(child.stdin.take());
+        (child, pidfd)
+    }
+
+    /// The deadline is a guard against hanging.
+    fn end(pidfd: &OwnedFd) -> ExitStatus {
+        assert!(wait_exited(pidfd.as_fd(), Some(Instant::now() + Duration::from_secs(60))).unwrap());
+        assert!(has_exited(pidfd.as_fd()).unwrap());
+        try_reap(pidfd.as_fd()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn codes_and_signals() {
+        for (script, status) in [
+            ("exit 0", ExitStatus::exited(0)),
+            ("exit 255", ExitStatus::exited(255)),
+            ("kill -9 $$", ExitStatus::killed(Signal::KILL, false)),
+            ("ulimit -c 0; kill -SEGV $$", ExitStatus::killed(Signal::SEGV, false)),
+            ("kill -34 $$", ExitStatus::killed(Signal::from_raw(34).unwrap(), false)),
+        ] {
+            let (child, pidfd) = shell(script);
+            assert_eq!(end(&pidfd), status, "{script}");
+            // The zombie is gone with it.
+            assert!(!std::path::Path::new(&format!("/proc/{}", child.id())).exists());
+        }
+    }
+
+    #[test]
+    fn a_running_child_is_left_alone() {
+        let (_child, pidfd) = waiting("exit 3");
+        assert_eq!(try_reap(pidfd.as_fd()).unwrap(), None);
+        assert!(!has_exited(pidfd.as_fd()).unwrap());
+        assert!(!wait_exited(pidfd.as_fd(), Some(Instant::now() + Duration::from_millis(1))).unwrap());
+        send_signal(pidfd.as_fd(), Signal::STOP).unwrap();
+        // Stopping is no end.
+        assert_eq!(try_reap(pidfd.as_fd()).unwrap(), None);
+        send_signal(pidfd.as_fd(), Signal::TERM).unwrap();
+        send_signal(pidfd.as_fd(), Signal::CONT).unwrap();
+        assert_eq!(end(&pidfd), ExitStatus::killed(Signal::TERM, false));
+    }
+
+    #[test]
+    fn signals_to_the_dead_are_no_error() {
+        let (_child, pidfd) = shell("exit 0");
+        assert!(wait_exited(pidfd.as_fd(), None).unwrap());
+        send_signal(pidfd.as_fd(), Signal::KILL).unwrap();
+        assert_eq!(end(&pidfd), ExitStatus::exited(0));
+        send_signal(pidfd.as_fd(), Signal::KILL).unwrap();
+        for number in 1..=64 {
+            send_signal(pidfd.as_fd(), Signal::from_raw(number).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_foreign_process_that_runs_has_not_ended() {
+        let own = pidfd_open(std::process::id()).unwrap();
+        assert_eq!(try_reap(own.as_fd()).unwrap(), None);
+    }
+
+    #[test]
+    fn no_such_process() {
+        for pid in [0, u32::MAX, i32::MAX as u32] {
+            assert!(pidfd_open(pid).is_err(), "{pid}");
+        }
+    }
+
+    #[test]
+    fn pidfds_are_closed_on_exec() {
+        let (_child, pidfd) = shell("exit 0");
+        assert!(rustix::io::fcntl_getfd(&pidfd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        end(&pidfd);
+    }
+
+    /// What the kernel remembers of a status that was lost: all of it from 6.15 on, else nothing.
+    fn remembers(status: ExitStatus) -> ExitStatus {
+        let version = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut parts = version.split(|byte: char| !byte.is_ascii_digit()).map(|part| part.parse::<u32>());
+        let version = (parts.next().unwrap().unwrap(), parts.next().unwrap().unwrap());
+        if version >= (6, 15) { status } else { ExitStatus::unknown() }
+    }
+
+    #[test]
+    fn a_foreign_wait_takes_the_status() {
+        for (script, status) in
+            [("exit 7", ExitStatus::exited(7)), ("kill -9 $$", ExitStatus::killed(Signal::KILL, false))]
+        {
+            let (mut child, pidfd) = shell(script);
+            child.wait().unwrap();
+            assert_eq!(end(&pidfd), remembers(status));
+        }
+    }
+
+    #[test]
+    fn the_status_can_be_asked_for_again() {
+        let (_child, pidfd) = shell("exit 7");
+        assert_eq!(end(&pidfd), ExitStatus::exited(7));
+        assert_eq!(end(&pidfd), remembers(ExitStatus::exited(7)));
+    }
+
+    #[test]
+    fn sigchld_ignored() {
+        alone("sys::wait::tests::sigchld_ignored", || {
+            crate::sys::inherit::set_ignored(libc::SIGCHLD, true).unwrap();
+            // Many, for the window between the announced death and the stored status is short.
+            for round in 0..200 {
+                let (_child, pidfd) = shell("exit 5");
+                assert_eq!(end(&pidfd), remembers(ExitStatus::exited(5)), "{round}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_kernel_that_forgets() {
+        alone("sys::wait::tests::a_kernel_that_forgets", || {
+            force_forgetful(true);
+            let (mut child, pidfd) = shell("exit 7");
+            child.wait().unwrap();
+            assert!(end(&pidfd).is_unknown());
+            force_forgetful(false);
+            assert_eq!(end(&pidfd), remembers(ExitStatus::exited(7)));
+        });
+    }
+}

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-use super::{Fault, Guarded, Watch, deeper};
+use super::{Fault, Watch, deeper};
+
+type Guarded<'w, X> = super::Guarded<X, &'w Watch>;
 
 /// A visitor that the format calls: it hands the guard on to what is inside the value.
 struct Visit<'w, V> {
@@ -30,8 +30,7 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Nested<'_, T> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T::Value, D::Error> {
         let Nested { seed, watch, depth } = self;
-        seed.deserialize(Guarded { inner: deserializer, watch, depth })
-            .map_err(|fault| D::Error::custom(watch.put_aside(fault)))
+        seed.deserialize(Guarded { inner: deserializer, watch, depth }).map_err(Fault::into_de)
     }
 }
 
@@ -42,7 +41,7 @@ macro_rules! forward {
             let Guarded { inner, watch, depth } = self;
             inner
                 .$method($($name,)* Visit { visitor, watch, depth, counted: $counted })
-                .map_err(|error| watch.leave(error))
+                .map_err(Fault::from_format)
         }
     )*};
 }
@@ -95,7 +94,7 @@ macro_rules! visit {
     ($($method:ident($type:ty);)*) => {$(
         #[inline]
         fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
-            self.visitor.$method(value).map_err(|fault: Fault| E::custom(self.watch.put_aside(fault)))
+            self.visitor.$method(value).map_err(Fault::into_de)
         }
     )*};
 }
@@ -132,12 +131,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<'_, V> {
 
     #[inline]
     fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
-        self.visitor.visit_none().map_err(|fault: Fault| E::custom(self.watch.put_aside(fault)))
+        self.visitor.visit_none().map_err(Fault::into_de)
     }
 
     #[inline]
     fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
-        self.visitor.visit_unit().map_err(|fault: Fault| E::custom(self.watch.put_aside(fault)))
+        self.visitor.visit_unit().map_err(Fault::into_de)
     }
 
     #[inline]
@@ -145,7 +144,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<'_, V> {
         let Visit { visitor, watch, depth, .. } = self;
         deeper(depth)
             .and_then(|depth| visitor.visit_some(Guarded { inner: deserializer, watch, depth }))
-            .map_err(|fault| D::Error::custom(watch.put_aside(fault)))
+            .map_err(Fault::into_de)
     }
 
     #[inline]
@@ -153,7 +152,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<'_, V> {
         let Visit { visitor, watch, depth, .. } = self;
         deeper(depth)
             .and_then(|depth| visitor.visit_newtype_struct(Guarded { inner: deserializer, watch, depth }))
-            .map_err(|fault| D::Error::custom(watch.put_aside(fault)))
+            .map_err(Fault::into_de)
     }
 
     #[inline]
@@ -162,7 +161,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<'_, V> {
         let hint = sequence.size_hint();
         Elements::new(sequence, hint, counted, watch, depth)
             .and_then(|elements| visitor.visit_seq(elements))
-            .map_err(|fault| A::Error::custom(watch.put_aside(fault)))
+            .map_err(Fault::into_de)
     }
 
     #[inline]
@@ -171,15 +170,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<'_, V> {
         let hint = map.size_hint();
         Elements::new(map, hint, counted, watch, depth)
             .and_then(|elements| visitor.visit_map(elements))
-            .map_err(|fault| A::Error::custom(watch.put_aside(fault)))
+            .map_err(Fault::into_de)
     }
 
     #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         let Visit { visitor, watch, depth, .. } = self;
-        visitor
-            .visit_enum(Guarded { inner: data, watch, depth })
-            .map_err(|fault| A::Error::custom(watch.put_aside(fault)))
+        visitor.visit_enum(Guarded { inner: data, watch, depth }).map_err(Fault::into_de)
     }
 }
 
@@ -230,7 +227,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         let seed = Nested { seed, watch: self.watch, depth: self.depth };
-        let element = self.inner.next_element_seed(seed).map_err(|error| self.watch.leave(error))?;
+        let element = self.inner.next_element_seed(seed).map_err(Fault::from_format)?;
         if element.is_some() {
             self.count()?;
         }
@@ -249,7 +246,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Elements<'_, A> {
     #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         let seed = Nested { seed, watch: self.watch, depth: self.depth };
-        let key = self.inner.next_key_seed(seed).map_err(|error| self.watch.leave(error))?;
+        let key = self.inner.next_key_seed(seed).map_err(Fault::from_format)?;
         if key.is_some() {
             self.count()?;
         }
@@ -259,7 +256,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Elements<'_, A> {
     #[inline]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
         let seed = Nested { seed, watch: self.watch, depth: self.depth };
-        self.inner.next_value_seed(seed).map_err(|error| self.watch.leave(error))
+        self.inner.next_value_seed(seed).map_err(Fault::from_format)
     }
 
     #[inline]
@@ -275,9 +272,7 @@ impl<'de, 'w, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'w, A> {
     #[inline]
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant), Fault> {
         let Guarded { inner, watch, depth } = self;
-        let (value, inner) = inner
-            .variant_seed(Nested { seed, watch, depth })
-            .map_err(|error: A::Error| watch.leave(error))?;
+        let (value, inner) = inner.variant_seed(Nested { seed, watch, depth }).map_err(Fault::from_format)?;
         Ok((value, Guarded { inner, watch, depth }))
     }
 }
@@ -287,22 +282,20 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
 
     #[inline]
     fn unit_variant(self) -> Result<(), Fault> {
-        self.inner.unit_variant().map_err(|error| self.watch.leave(error))
+        self.inner.unit_variant().map_err(Fault::from_format)
     }
 
     #[inline]
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
         let Guarded { inner, watch, depth } = self;
         let seed = Nested { seed, watch, depth: deeper(depth)? };
-        inner.newtype_variant_seed(seed).map_err(|error| watch.leave(error))
+        inner.newtype_variant_seed(seed).map_err(Fault::from_format)
     }
 
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Fault> {
         let Guarded { inner, watch, depth } = self;
-        inner
-            .tuple_variant(len, Visit { visitor, watch, depth, counted: false })
-            .map_err(|error| watch.leave(error))
+        inner.tuple_variant(len, Visit { visitor, watch, depth, counted: false }).map_err(Fault::from_format)
     }
 
     #[inline]
@@ -314,6 +307,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
         let Guarded { inner, watch, depth } = self;
         inner
             .struct_variant(fields, Visit { visitor, watch, depth, counted: false })
-            .map_err(|error| watch.leave(error))
+            .map_err(Fault::from_format)
     }
 }

@@ -3,24 +3,25 @@
 use std::fmt::Display;
 
 use serde::ser::{
-    Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::{Fault, Guarded, Watch, deeper};
+use super::{Fault, deeper};
+
+type Guarded<X> = super::Guarded<X, ()>;
 
 /// A value inside another: it reaches the format through the guard.
-struct Nested<'w, 'v, T: ?Sized> {
+struct Nested<'v, T: ?Sized> {
     value: &'v T,
-    watch: &'w Watch,
     depth: u16,
 }
 
-impl<T: Serialize + ?Sized> Serialize for Nested<'_, '_, T> {
+impl<T: Serialize + ?Sized> Serialize for Nested<'_, T> {
     #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let guarded = Guarded { inner: serializer, watch: self.watch, depth: self.depth };
-        self.value.serialize(guarded).map_err(|fault| S::Error::custom(self.watch.put_aside(fault)))
+        let guarded = Guarded { inner: serializer, depth: self.depth, watch: () };
+        self.value.serialize(guarded).map_err(Fault::into_ser)
     }
 }
 
@@ -29,7 +30,7 @@ macro_rules! plain {
     ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
         #[inline]
         fn $method(self, $($name: $type),*) -> Result<S::Ok, Fault> {
-            self.inner.$method($($name),*).map_err(|error| self.watch.leave(error))
+            self.inner.$method($($name),*).map_err(Fault::from_format)
         }
     )*};
 }
@@ -39,24 +40,24 @@ macro_rules! compound {
     ($($method:ident($($name:ident: $type:ty),*) -> $compound:ident;)*) => {$(
         #[inline]
         fn $method(self, $($name: $type),*) -> Result<Self::$compound, Fault> {
-            let Guarded { inner, watch, depth } = self;
+            let Guarded { inner, depth, .. } = self;
             let depth = deeper(depth)?;
-            let inner = inner.$method($($name),*).map_err(|error| watch.leave(error))?;
-            Ok(Guarded { inner, watch, depth })
+            let inner = inner.$method($($name),*).map_err(Fault::from_format)?;
+            Ok(Guarded { inner, depth, watch: () })
         }
     )*};
 }
 
-impl<'w, S: Serializer> Serializer for Guarded<'w, S> {
+impl<S: Serializer> Serializer for Guarded<S> {
     type Ok = S::Ok;
     type Error = Fault;
-    type SerializeSeq = Guarded<'w, S::SerializeSeq>;
-    type SerializeTuple = Guarded<'w, S::SerializeTuple>;
-    type SerializeTupleStruct = Guarded<'w, S::SerializeTupleStruct>;
-    type SerializeTupleVariant = Guarded<'w, S::SerializeTupleVariant>;
-    type SerializeMap = Guarded<'w, S::SerializeMap>;
-    type SerializeStruct = Guarded<'w, S::SerializeStruct>;
-    type SerializeStructVariant = Guarded<'w, S::SerializeStructVariant>;
+    type SerializeSeq = Guarded<S::SerializeSeq>;
+    type SerializeTuple = Guarded<S::SerializeTuple>;
+    type SerializeTupleStruct = Guarded<S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Guarded<S::SerializeTupleVariant>;
+    type SerializeMap = Guarded<S::SerializeMap>;
+    type SerializeStruct = Guarded<S::SerializeStruct>;
+    type SerializeStructVariant = Guarded<S::SerializeStructVariant>;
 
     plain! {
         serialize_bool(v: bool);
@@ -95,9 +96,9 @@ impl<'w, S: Serializer> Serializer for Guarded<'w, S> {
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, Fault> {
-        let Guarded { inner, watch, depth } = self;
-        let value = Nested { value, watch, depth: deeper(depth)? };
-        inner.serialize_some(&value).map_err(|error| watch.leave(error))
+        let Guarded { inner, depth, .. } = self;
+        let value = Nested { value, depth: deeper(depth)? };
+        inner.serialize_some(&value).map_err(Fault::from_format)
     }
 
     #[inline]
@@ -106,9 +107,9 @@ impl<'w, S: Serializer> Serializer for Guarded<'w, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, Fault> {
-        let Guarded { inner, watch, depth } = self;
-        let value = Nested { value, watch, depth: deeper(depth)? };
-        inner.serialize_newtype_struct(name, &value).map_err(|error| watch.leave(error))
+        let Guarded { inner, depth, .. } = self;
+        let value = Nested { value, depth: deeper(depth)? };
+        inner.serialize_newtype_struct(name, &value).map_err(Fault::from_format)
     }
 
     #[inline]
@@ -119,14 +120,14 @@ impl<'w, S: Serializer> Serializer for Guarded<'w, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, Fault> {
-        let Guarded { inner, watch, depth } = self;
-        let value = Nested { value, watch, depth: deeper(depth)? };
-        inner.serialize_newtype_variant(name, index, variant, &value).map_err(|error| watch.leave(error))
+        let Guarded { inner, depth, .. } = self;
+        let value = Nested { value, depth: deeper(depth)? };
+        inner.serialize_newtype_variant(name, index, variant, &value).map_err(Fault::from_format)
     }
 
     #[inline]
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, Fault> {
-        self.inner.collect_str(value).map_err(|error| self.watch.leave(error))
+        self.inner.collect_str(value).map_err(Fault::from_format)
     }
 
     #[inline]
@@ -135,27 +136,27 @@ impl<'w, S: Serializer> Serializer for Guarded<'w, S> {
     }
 }
 
-impl<X> Guarded<'_, X> {
+impl<X> Guarded<X> {
     /// Hands an element to the format, wrapped.
     #[inline]
     fn element<T, E>(
         &mut self,
         value: &T,
-        hand_over: impl FnOnce(&mut X, &Nested<'_, '_, T>) -> Result<(), E>,
+        hand_over: impl FnOnce(&mut X, &Nested<'_, T>) -> Result<(), E>,
     ) -> Result<(), Fault>
     where
         T: Serialize + ?Sized,
         E: Display,
     {
-        let Guarded { inner, watch, depth } = self;
-        hand_over(inner, &Nested { value, watch, depth: *depth }).map_err(|error| watch.leave(error))
+        let Guarded { inner, depth, .. } = self;
+        hand_over(inner, &Nested { value, depth: *depth }).map_err(Fault::from_format)
     }
 }
 
 /// The traits whose elements have no key.
 macro_rules! elements {
     ($($trait:ident::$method:ident)*) => {$(
-        impl<X: $trait> $trait for Guarded<'_, X> {
+        impl<X: $trait> $trait for Guarded<X> {
             type Ok = X::Ok;
             type Error = Fault;
 
@@ -166,7 +167,7 @@ macro_rules! elements {
 
             #[inline]
             fn end(self) -> Result<X::Ok, Fault> {
-                self.inner.end().map_err(|error| self.watch.leave(error))
+                self.inner.end().map_err(Fault::from_format)
             }
         }
     )*};
@@ -175,7 +176,7 @@ macro_rules! elements {
 /// The traits whose elements have a field's name.
 macro_rules! fields {
     ($($trait:ident)*) => {$(
-        impl<X: $trait> $trait for Guarded<'_, X> {
+        impl<X: $trait> $trait for Guarded<X> {
             type Ok = X::Ok;
             type Error = Fault;
 
@@ -190,12 +191,12 @@ macro_rules! fields {
 
             #[inline]
             fn skip_field(&mut self, key: &'static str) -> Result<(), Fault> {
-                self.inner.skip_field(key).map_err(|error| self.watch.leave(error))
+                self.inner.skip_field(key).map_err(Fault::from_format)
             }
 
             #[inline]
             fn end(self) -> Result<X::Ok, Fault> {
-                self.inner.end().map_err(|error| self.watch.leave(error))
+                self.inner.end().map_err(Fault::from_format)
             }
         }
     )*};
@@ -210,7 +211,7 @@ elements! {
 
 fields! { SerializeStruct SerializeStructVariant }
 
-impl<X: SerializeMap> SerializeMap for Guarded<'_, X> {
+impl<X: SerializeMap> SerializeMap for Guarded<X> {
     type Ok = X::Ok;
     type Error = Fault;
 
@@ -226,6 +227,6 @@ impl<X: SerializeMap> SerializeMap for Guarded<'_, X> {
 
     #[inline]
     fn end(self) -> Result<X::Ok, Fault> {
-        self.inner.end().map_err(|error| self.watch.leave(error))
+        self.inner.end().map_err(Fault::from_format)
     }
 }

@@ -117,7 +117,7 @@ impl ForkServer {
             identity: identity_of_server,
             setup: Setup { signal_mask: Some(u64::MAX), ..Setup::default() },
             stdio: [wire::ChildStdio::Null, wire::ChildStdio::Null, wire::ChildStdio::Null],
-            descriptors: Vec::new(),
+            numbers: Vec::new(),
             acknowledge: false,
             detached: false,
             run_atexit: false,
@@ -129,7 +129,7 @@ impl ForkServer {
             let args = descriptors::encode(&(Descriptor::from(theirs), self.preload));
             let args =
                 args.map_err(|e| Error::encode("the fork server's arguments", e).with_ran(Ran::DidNotRun))?;
-            bootstrap::send_start(process.control.as_fd(), &start, &args)?;
+            bootstrap::send_start(process.control.as_fd(), &start, &[], &args)?;
         }
         let frame = link.receive()?;
         let text = || String::from_utf8_lossy(&frame.body).into_owned();

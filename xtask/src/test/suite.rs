@@ -1,0 +1,199 @@
+//! The cells whose tests cargo runs: unit, doc, conformance, prop, crash.
+//!
+//! nextest runs them where it is installed, each test in a process of its own. The same unit and conformance
+//! tests then run once more under `cargo test`, all tests of a file in one process: that our children find
+//! their entry under both is a promise to users, so the count must be the same. `--quick` leaves the second
+//! run out.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::Options;
+use super::cell::Cell;
+use crate::Result;
+use crate::counts::{self, Counts};
+use crate::exec::{self, Echo, Finished};
+use crate::project::{Crate, Means, Project, cargo};
+use crate::tools;
+
+/// A guard against hanging, far above every budget.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+const FULL_LIMIT: Duration = Duration::from_secs(48 * 60 * 60);
+
+pub(crate) fn run(project: &Project, member: &Crate, means: Means, options: &Options) -> Result<Cell> {
+    let mut cell = Cell::of(member, means);
+    let selection = match means {
+        Means::Doc if member.has_lib => vec!["--doc".to_owned()],
+        _ => member.selection(means),
+    };
+    let suite = Suite { project, member, means, options };
+    if !selection.is_empty() {
+        if means != Means::Doc && tools::nextest() {
+            suite.nextest(&mut cell, &selection)?;
+            if matches!(means, Means::Unit | Means::Conformance) && !options.quick && cell.ran > 0 {
+                suite.again_by_cargo_test(&mut cell, &selection)?;
+            }
+        } else {
+            suite.cargo_test(&mut cell, &selection)?;
+        }
+    }
+    if means == Means::Unit {
+        for variant in &member.variants {
+            let words: Vec<String> = variant.split_whitespace().map(str::to_owned).collect();
+            suite.cargo_test(&mut cell, &words)?;
+        }
+    }
+    cell.judge();
+    Ok(cell)
+}
+
+struct Suite<'a> {
+    project: &'a Project,
+    member: &'a Crate,
+    means: Means,
+    options: &'a Options,
+}
+
+impl Suite<'_> {
+    fn nextest(&self, cell: &mut Cell, selection: &[String]) -> Result {
+        let mut words = ["nextest", "run", "-p", &self.member.name].map(str::to_owned).to_vec();
+        words.extend_from_slice(selection);
+        let build = words.clone();
+        words.extend(["--config-file".to_owned(), self.config()]);
+        let profile = match self.means {
+            Means::Crash if self.options.full => "full",
+            Means::Crash => "crash",
+            _ => "default",
+        };
+        words.extend(
+            ["--profile", profile, "--no-tests", "pass", "--no-fail-fast", "--color", "never"]
+                .map(str::to_owned),
+        );
+        words.extend(["--status-level", "pass", "--final-status-level", "none"].map(str::to_owned));
+        if self.means == Means::Crash {
+            // Their kills stand in what they print.
+            words.extend(["--success-output", "immediate"].map(str::to_owned));
+        }
+        let repeat = format!("cargo nextest run -p {} {}", self.member.name, selection.join(" "));
+        let Some(done) = self.build_and_run(cell, &build, &words, &repeat)? else { return Ok(()) };
+        match counts::nextest(&done.output) {
+            Some(counts) => self.take(cell, counts, &done, &repeat),
+            None => self.broken(cell, format!("nextest gave no summary: {}", done.why()), &repeat),
+        }
+        Ok(())
+    }
+
+    fn cargo_test(&self, cell: &mut Cell, selection: &[String]) -> Result {
+        let Some((counts, done, repeat)) = self.by_cargo_test(cell, selection)? else { return Ok(()) };
+        self.take(cell, counts, &done, &repeat);
+        Ok(())
+    }
+
+    /// What ran under nextest must pass under `cargo test` as well; it is the same test, counted once.
+    fn again_by_cargo_test(&self, cell: &mut Cell, selection: &[String]) -> Result {
+        let (ran, skipped) = (cell.ran, cell.skipped);
+        let Some((counts, done, repeat)) = self.by_cargo_test(cell, selection)? else { return Ok(()) };
+        let again = counts.ran();
+        self.take(cell, counts, &done, &repeat);
+        // The first run's count stands. Failures of both were added, which is right.
+        (cell.ran, cell.skipped) = (ran, skipped);
+        cell.passed.sort();
+        cell.passed.dedup();
+        if again != ran {
+            self.broken(cell, format!("{ran} tests under nextest, {again} under cargo test"), &repeat);
+        }
+        cell.note = format!("also under cargo test: {again}");
+        Ok(())
+    }
+
+    fn by_cargo_test(
+        &self,
+        cell: &mut Cell,
+        selection: &[String],
+    ) -> Result<Option<(Counts, Finished, String)>> {
+        let mut words = ["test", "-p", &self.member.name].map(str::to_owned).to_vec();
+        words.extend_from_slice(selection);
+        let build = words.clone();
+        words.extend(["--no-fail-fast", "--color", "never"].map(str::to_owned));
+        if self.means == Means::Crash {
+            words.extend(["--", "--show-output"].map(str::to_owned));
+        }
+        let repeat = format!("cargo test -p {} {}", self.member.name, selection.join(" "));
+        let Some(done) = self.build_and_run(cell, &build, &words, &repeat)? else {
+            return Ok(None);
+        };
+        let ok = done.status.is_some_and(|status| status.success());
+        Ok(Some((counts::libtest(&done.output, ok), done, repeat)))
+    }
+
+    /// Builds, then runs, so that the two are timed apart. `None`: it did not build.
+    fn build_and_run(
+        &self,
+        cell: &mut Cell,
+        build: &[String],
+        words: &[String],
+        repeat: &str,
+    ) -> Result<Option<Finished>> {
+        // There is no building documentation examples apart from running them.
+        if self.means != Means::Doc {
+            let mut command = self.command(build);
+            command.arg("--no-run");
+            let built = exec::run(command, LIMIT, Echo::Text)?;
+            cell.build += built.time;
+            if !built.ok() {
+                self.broken(cell, format!("does not build: {}", built.why()), repeat);
+                return Ok(None);
+            }
+        }
+        let limit = if self.options.full { FULL_LIMIT } else { LIMIT };
+        let done = exec::run(self.command(words), limit, Echo::Text)?;
+        cell.time += done.time;
+        Ok(Some(done))
+    }
+
+    fn command(&self, words: &[String]) -> Command {
+        let mut command = cargo();
+        command.current_dir(&self.project.root).args(words);
+        self.options.tell(&mut command);
+        command
+    }
+
+    fn take(&self, cell: &mut Cell, counts: Counts, done: &Finished, repeat: &str) {
+        let failed = counts.failed;
+        if failed > 0 {
+            repeat.clone_into(&mut cell.command);
+        }
+        cell.count(counts);
+        if !done.ok() && (failed == 0 || !done.left.is_empty()) {
+            self.broken(cell, done.why(), repeat);
+        }
+        if self.means == Means::Crash {
+            self.kills(cell, done);
+        }
+    }
+
+    /// A failure that is no test's: it counts as one, so that it shows in the numbers.
+    fn broken(&self, cell: &mut Cell, why: String, repeat: &str) {
+        cell.failed += 1;
+        cell.fail(why);
+        repeat.clone_into(&mut cell.command);
+    }
+
+    fn kills(&self, cell: &mut Cell, done: &Finished) {
+        let points = counts::kills(&done.output);
+        let total: u64 = points.iter().map(|(_, kills)| kills).sum();
+        let each: Vec<String> = points.iter().map(|(point, kills)| format!("{point} {kills}")).collect();
+        cell.note = format!("{total} kills: {}", each.join(", "));
+        if let Some((point, _)) = points.iter().find(|(_, kills)| *kills == 0) {
+            self.broken(cell, format!("crash point never hit: {point}"), &cell.command.clone());
+        }
+        if total < self.member.kills && !self.options.quick {
+            let why = format!("{total} kills of {} promised", self.member.kills);
+            self.broken(cell, why, &cell.command.clone());
+        }
+    }
+
+    fn config(&self) -> String {
+        self.project.root.join("xtask/nextest.toml").display().to_string()
+    }
+}
