@@ -71,6 +71,10 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
                     leave::at_once(1);
                 }
             }
+            // What was sent does not fit into this process: more descriptors than it may have, say.
+            Err(why @ crate::message::Error::DescriptorsLost { .. }) => {
+                report(&control, &Failure::Start(format!("its start message: {why}")), false)
+            }
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };

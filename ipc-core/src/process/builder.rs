@@ -431,6 +431,8 @@ impl Builder {
         if acknowledge {
             life.wait_entered()?;
             if let Some(failed) = life.setup_failure()? {
+                // It has ended and nobody gets a handle of it.
+                family::registry().remove(&life);
                 return Err(failed);
             }
         }

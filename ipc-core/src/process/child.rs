@@ -141,7 +141,7 @@ pub(crate) fn error_of(child: ChildId, failure: Failure) -> Error {
             Error::decode(format!("the arguments in {child}"), why).with_ran(Ran::DidNotRun)
         }
         Failure::Panicked(panic) => Error::Panicked { child, panic: Box::new(panic) },
-        Failure::Result(why) => Error::encode(format!("the result in {child}"), why).with_ran(Ran::Ran),
+        Failure::Result(why) => Error::Encode { what: format!("the result in {child}"), why, ran: Ran::Ran },
     }
 }
 

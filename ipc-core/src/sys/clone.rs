@@ -191,6 +191,9 @@ impl Copier {
     ///
     /// The caller is single-threaded. Handlers of pthread_atfork do not run. The copy's exit signal is this process's.
     pub(crate) fn copy_as_sibling(&self) -> io::Result<Option<Born>> {
+        if super::switch::is_off("clone") {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
         let mut pidfd: c_int = -1;
         let flags = libc::CLONE_PARENT
             | libc::CLONE_PIDFD

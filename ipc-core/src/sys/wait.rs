@@ -115,7 +115,7 @@ const RELEASE: Duration = Duration::from_millis(100);
 
 /// The status that the pidfd remembers: where the kernel does, and once the zombie is gone.
 fn remembered(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
-    if FORGETFUL.load(Ordering::Relaxed) {
+    if FORGETFUL.load(Ordering::Relaxed) || super::switch::is_off("pidfd_info") {
         return None;
     }
     let known = |info: libc::pidfd_info| info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;

@@ -54,8 +54,9 @@ impl ForkServer {
             return Ok(None);
         }
         let captured = Snapshot::capture();
-        let now =
-            captured.map_err(|e| Error::os("could not look at this process", e).with_ran(Ran::DidNotRun))?;
+        let now = captured.map_err(|e| {
+            Error::os("could not start a child: reading /proc/thread-self", e).with_ran(Ran::DidNotRun)
+        })?;
         let supply = self.supply();
         let mut attempt = 1;
         loop {
@@ -216,6 +217,16 @@ impl Source for Link {
         let number = <[u8; 4]>::try_from(&frame.body[..]).map(u32::from_le_bytes);
         match (frame.kind, number, frame.descriptors.pop()) {
             (FORKED, Ok(pid), Some(pidfd)) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
+            // Not a limit that was met, but the call itself: a sandbox, an older kernel, or the server is process 1.
+            (REFUSED, Ok(errno), None)
+                if matches!(errno as i32, libc::EPERM | libc::ENOSYS | libc::EINVAL) =>
+            {
+                self.lost = true;
+                let refused = std::io::Error::from_raw_os_error(errno as i32);
+                Err(Trouble::Unfit(format!(
+                    "clone with CLONE_PARENT is refused in the fork server: {refused}"
+                )))
+            }
             (REFUSED, Ok(errno), None) => {
                 let refused = std::io::Error::from_raw_os_error(errno as i32);
                 Err(Error::os("could not start a child: clone in the fork server", refused)

@@ -43,7 +43,17 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
     if !say(READY, "") {
         return;
     }
-    while let Ok(Received::Frame(frame)) = packet::recv(socket.as_fd()) {
+    let refuse = |errno: i32| packet::send(socket.as_fd(), REFUSED, &[&errno.to_le_bytes()], &[]);
+    loop {
+        let frame = match packet::recv(socket.as_fd()) {
+            Ok(Received::Frame(frame)) => frame,
+            // No room for the newborn's descriptors; the request itself has been read.
+            Err(crate::message::Error::DescriptorsLost { .. }) => match refuse(libc::EMFILE) {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            _ => return,
+        };
         let Ok([control, lifeline]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else { return };
         if frame.kind != FORK {
             return;
@@ -59,10 +69,7 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
                 bootstrap::close_own();
                 bootstrap::enter(Inherited { control, lifeline })
             }
-            Err(e) => {
-                let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                packet::send(socket.as_fd(), REFUSED, &[&errno.to_le_bytes()], &[])
-            }
+            Err(e) => refuse(e.raw_os_error().unwrap_or(libc::EAGAIN)),
         };
         if answered.is_err() {
             return;
