@@ -114,9 +114,11 @@ impl<S: Source> Stock<S> {
         let mut earlier = self.asked;
         loop {
             if self.asked == 0 {
+                self.source.ask()?;
+                self.asked += 1;
                 // None was made in advance, so children are wanted faster than they are joined: one for now and one to spare.
-                for _ in 0..=SPARES {
-                    self.source.ask()?;
+                // Nobody waits for the spare, so it may also not be had.
+                while self.asked <= SPARES && self.source.ask().is_ok() {
                     self.asked += 1;
                 }
             }
@@ -136,9 +138,9 @@ impl<S: Source> Stock<S> {
     fn discard(mut self, discard: impl Fn(S::Newborn)) {
         while self.asked > 0 {
             self.asked -= 1;
-            match self.source.answer() {
-                Ok(newborn) => discard(newborn),
-                Err(_) => break,
+            // One that was refused says nothing about the others.
+            if let Ok(newborn) = self.source.answer() {
+                discard(newborn);
             }
         }
         self.ready.into_iter().for_each(discard);
