@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use super::child::Child;
+use super::child::{Child, error_of};
 use super::current::{self, AuthKey, Identity};
 use super::environment::Environment;
 use super::family;
@@ -23,7 +23,7 @@ use crate::entry::bootstrap::{self, InMemory};
 use crate::entry::identity::{self, Name};
 use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
-use crate::error::{Error, Ran, Result};
+use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Encoded};
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
@@ -387,6 +387,10 @@ impl Builder {
         let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
         drop(streams);
         if let Err(error) = told {
+            // If it has ended before, it may have said why.
+            let child = || ChildId { name: name.clone(), pid: newborn.pid };
+            let refusal = bootstrap::refusal(newborn.control.as_fd());
+            let error = refusal.map_or(error, |failure| error_of(child(), failure));
             newborn.abandon();
             return Err(error);
         }
@@ -428,13 +432,16 @@ impl Builder {
             server: if forked { None } else { self.context.server() },
         });
         family::add(life.clone());
-        if acknowledge {
-            life.wait_entered()?;
-            if let Some(failed) = life.setup_failure()? {
-                // It has ended and nobody gets a handle of it.
+        // Where that cannot be awaited, there is a child all the same, and its join will tell.
+        if acknowledge
+            && life.wait_entered().is_ok()
+            && let Some(failed) = life.setup_failure()
+        {
+            // Nobody gets a handle of it.
+            if life.exit_status().is_some() {
                 family::registry().remove(&life);
-                return Err(failed);
             }
+            return Err(failed);
         }
         Ok(life)
     }
