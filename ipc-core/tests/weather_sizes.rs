@@ -6,20 +6,29 @@ use ipc_testkit::leaks;
 mod programs;
 use programs::{each_method, joined, not_run};
 
-/// Bytes that differ from place to place.
+/// Bytes that differ from place to place; in blocks, for unoptimised loops over each byte are slow.
 fn pattern(len: usize) -> Vec<u8> {
-    let block: Vec<u8> = (0..=255).collect();
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
-        bytes.extend_from_slice(&block[..block.len().min(len - bytes.len())]);
+        bytes.extend_from_slice(&BLOCK[..BLOCK.len().min(len - bytes.len())]);
     }
     bytes
 }
 
 fn is_pattern(bytes: &[u8]) -> bool {
-    let block: Vec<u8> = (0..=255).collect();
-    bytes.chunks(256).all(|chunk| chunk == &block[..chunk.len()])
+    bytes.chunks(BLOCK.len()).all(|chunk| *chunk == BLOCK[..chunk.len()])
 }
+
+/// Its length is no power of two, so that a block in the wrong place is seen.
+static BLOCK: [u8; 65_537] = {
+    let mut block = [0; 65_537];
+    let mut at = 0;
+    while at < block.len() {
+        block[at] = (at % 251) as u8;
+        at += 1;
+    }
+    block
+};
 
 fn take(bytes: Bytes) -> Option<usize> {
     is_pattern(&bytes).then_some(bytes.len())
@@ -48,7 +57,7 @@ fn from_nothing_to_many_megabytes() {
 fn vectors_go_element_by_element() {
     let _leaks = leaks();
     each_method(|context| {
-        for size in [0, 1, 32_768, 1 << 20, 8 << 20] {
+        for size in [0, 1, 32_768, 1 << 20, 2 << 20] {
             let echo = joined(context.spawn(|v: Vec<u8>| v, (pattern(size),)).unwrap());
             assert_eq!(echo.len(), size);
             assert!(is_pattern(&echo));

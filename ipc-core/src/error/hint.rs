@@ -48,7 +48,7 @@ pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
             Some("is /proc mounted here, and the program's loader inside the root directory?".to_owned())
         }
         libc::ENOSYS => Some("this kernel lacks the call, or a sandbox (seccomp) hides it".to_owned()),
-        libc::EPERM if makes_tasks => Some("a sandbox (seccomp) may forbid the call".to_owned()),
+        libc::EPERM if makes_tasks || operation.contains("exec of") => Some("a sandbox (seccomp) may forbid the call".to_owned()),
         _ => None,
     }
 }

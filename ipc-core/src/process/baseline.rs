@@ -154,6 +154,11 @@ impl Baseline {
         &self.environment
     }
 
+    /// The blocked signals.
+    pub(crate) fn signal_mask(&self) -> u64 {
+        self.signal_mask
+    }
+
     /// Whether a server started at `self` can give a child what `now` says. It cannot where the working directory has
     /// changed to one without a name, for instance because it was removed; nor where more descriptors are allowed now: they
     /// come with the message that would raise the limit.

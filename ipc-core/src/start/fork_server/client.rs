@@ -70,11 +70,13 @@ impl ForkServer {
             );
             match taken {
                 Ok(newborn) => {
-                    let setup = supply.with(|stock| {
+                    let mut setup = supply.with(|stock| {
                         stock
                             .map(|stock| stock.source.then.baseline.difference(&now.baseline))
                             .unwrap_or_default()
                     });
+                    // The server blocks all signals, and so does what it forks until it is told otherwise.
+                    setup.signal_mask = Some(now.baseline.signal_mask());
                     return Ok(Some((newborn, setup)));
                 }
                 Err(Trouble::Unfit(why)) => {
