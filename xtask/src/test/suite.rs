@@ -35,7 +35,13 @@ pub(crate) fn run(project: &Project, member: &Crate, means: Means, options: &Opt
             }
         } else {
             suite.cargo_test(&mut cell, &selection)?;
+            if means != Means::Doc {
+                suite.without_nextest(&mut cell);
+            }
         }
+    }
+    for bare in member.bare_of(means) {
+        suite.cargo_test(&mut cell, &["--test".to_owned(), bare.to_owned()])?;
     }
     if means == Means::Unit {
         for variant in &member.variants {
@@ -89,14 +95,25 @@ impl Suite<'_> {
         Ok(())
     }
 
+    /// The tests ran, but not under nextest, which is half of what they are to show.
+    fn without_nextest(&self, cell: &mut Cell) {
+        let how = "not run under nextest: cargo install --locked cargo-nextest".to_owned();
+        if self.options.ci {
+            self.broken(cell, how, &cell.command.clone());
+        } else {
+            cell.note = [std::mem::take(&mut cell.note), how].join(" ").trim_start().to_owned();
+        }
+    }
+
     /// What ran under nextest must pass under `cargo test` as well; it is the same test, counted once.
     fn again_by_cargo_test(&self, cell: &mut Cell, selection: &[String]) -> Result {
-        let (ran, skipped) = (cell.ran, cell.skipped);
+        let (ran, skipped, failed) = (cell.ran, cell.skipped, cell.failed);
         let Some((counts, done, repeat)) = self.by_cargo_test(cell, selection)? else { return Ok(()) };
-        let again = counts.ran();
+        let (again, failed_again) = (counts.ran(), counts.failed);
         self.take(cell, counts, &done, &repeat);
-        // The first run's count stands. Failures of both were added, which is right.
+        // The first run's count stands, and what failed twice is one failure.
         (cell.ran, cell.skipped) = (ran, skipped);
+        cell.failed -= failed.min(failed_again);
         cell.passed.sort();
         cell.passed.dedup();
         if again != ran {
