@@ -45,7 +45,7 @@ static PASSED: AtomicBool = AtomicBool::new(false);
 /// }
 /// ```
 pub fn init() {
-    if !Image::this().is_program() {
+    if sys::elf::is_secure() || !Image::this().is_program() {
         return;
     }
     PASSED.store(true, Ordering::Release);
@@ -57,10 +57,19 @@ pub fn init() {
 /// Refuses to go on in a process where neither door was passed.
 ///
 /// # Errors
-/// [`Error::NoEntry`].
+/// [`Error::NoEntry`]; [`Error::Unsupported`] in a program with raised privileges.
 pub(crate) fn check() -> Result<(), Error> {
     if PASSED.load(Ordering::Acquire) {
         return Ok(());
+    }
+    // A child would have the same privileges, and not be entered either.
+    if sys::elf::is_secure() {
+        return Err(Error::Unsupported {
+            what: "starting a child".into(),
+            why: "this program runs with privileges that its caller does not have (set-user-ID, set-group-ID, or \
+                  capabilities of its file), so nothing in its environment is obeyed"
+                .into(),
+        });
     }
     // A shared library has no door at all, and the image says so better than "no entry" would.
     Image::this().verify()?;
@@ -101,8 +110,9 @@ pub(crate) fn parse(marker: &str) -> Option<[i32; 2]> {
     if parts.next()? != VERSION || parts.next()?.parse() != Ok(Image::this().fingerprint()) {
         return None;
     }
-    let numbers = [parts.next()?.parse().ok()?, parts.next()?.parse().ok()?];
-    (parts.next().is_none() && numbers.iter().all(|number| *number >= 0)).then_some(numbers)
+    let [control, lifeline] = [parts.next()?.parse().ok()?, parts.next()?.parse().ok()?];
+    // Each is taken into possession, so one number cannot stand for both.
+    (parts.next().is_none() && control >= 0 && lifeline >= 0 && control != lifeline).then_some([control, lifeline])
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

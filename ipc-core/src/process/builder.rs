@@ -17,6 +17,7 @@ use super::life::{Body, Life, Pipes};
 use super::relay;
 use super::resource::{Limit, Resource};
 use super::setup::Setup;
+use super::signal::Signal;
 use super::stdio::{ParentSide, Stdio, Which};
 use super::thread;
 use crate::entry::bootstrap::{self, InMemory};
@@ -420,17 +421,26 @@ impl Builder {
             pid,
             owner: std::process::id(),
             daemon,
-            detached: AtomicBool::new(self.detached),
+            detached: AtomicBool::new(false),
             body: Body::Process {
                 pidfd: newborn.pidfd,
                 control: newborn.control,
-                lifeline: Mutex::new(if self.detached { None } else { Some(newborn.lifeline) }),
+                lifeline: Mutex::new(Some(newborn.lifeline)),
             },
             ledger: Ledger::new(),
             pipes: Mutex::new(pipes),
             relayed,
             server: if forked { None } else { self.context.server() },
         });
+        if self.detached
+            && let Err(error) = life.detach()
+        {
+            // The lifeline does the same, should the child be another user's.
+            let _ = life.signal(Signal::KILL);
+            drop(life.cut());
+            life.wait(None)?;
+            return Err(error);
+        }
         family::add(life.clone());
         // Where that cannot be awaited, there is a child all the same, and its join will tell.
         if acknowledge

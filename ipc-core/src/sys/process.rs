@@ -18,10 +18,10 @@ fn fcntl(descriptor: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<
     }
 }
 
-/// Has the kernel send `signal` to this process when the descriptor becomes ready (fcntl(2), `O_ASYNC`). The descriptor is a
-/// blocking one: its other status flags are cleared.
-pub(crate) fn signal_when_ready(descriptor: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    fcntl(descriptor, libc::F_SETOWN, std::process::id() as i32)?;
+/// Has the kernel send `signal` to the process `pid` when the descriptor becomes ready (fcntl(2), `O_ASYNC`). The
+/// descriptor is a blocking one: its other status flags are cleared.
+pub(crate) fn signal_when_ready(descriptor: BorrowedFd<'_>, signal: i32, pid: u32) -> io::Result<()> {
+    fcntl(descriptor, libc::F_SETOWN, pid as i32)?;
     fcntl(descriptor, F_SETSIG, signal)?;
     fcntl(descriptor, libc::F_SETFL, libc::O_ASYNC)?;
     Ok(())

@@ -122,6 +122,7 @@ fn poll_until(pidfd: BorrowedFd<'_>, events: PollFlags, deadline: Option<Instant
 static FORGETFUL: AtomicBool = AtomicBool::new(false);
 
 /// Behaves as on a kernel whose pidfds remember no exit status, so that tests can see *unknown*.
+#[cfg(test)]
 pub(crate) fn force_forgetful(forgetful: bool) {
     FORGETFUL.store(forgetful, Ordering::Relaxed);
 }

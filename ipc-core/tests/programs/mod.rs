@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod family;
 pub(crate) mod fixture;
 pub(crate) mod program;
 pub(crate) mod sandbox;

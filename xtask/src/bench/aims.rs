@@ -24,7 +24,7 @@ const AIMS: &[(&str, Bound)] = &[
     // Both against the bare zygote's start *and join*: its whole fork.
     ("fork server start", Of("zygote", 0.2)),
     ("fork server value", Of("zygote", 0.6)),
-    ("idle child memory", Absolute(40.0)),
+    ("idle child's own memory", Absolute(40.0)),
 ];
 
 /// An aim held against a figure.
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn an_absolute_aim_needs_no_peer() {
-        let row = sample("idle child memory", 41.0, &[]);
+        let row = sample("idle child's own memory", 41.0, &[]);
         assert!(!alone(&row).unwrap().met());
     }
 }

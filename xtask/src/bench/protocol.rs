@@ -224,8 +224,17 @@ pub fn idle() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
 }
 
-/// The kilobytes that an idle child costs: its proportional set size, once it has stopped.
-pub fn idle_memory(pid: u32) -> io::Result<f64> {
+/// What is counted of an idle child's memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Share {
+    /// Its proportional set size: what it shares counts in equal parts to all who share it.
+    Proportional,
+    /// What it has alone: the cost of one more, and what comes back when it ends.
+    Own,
+}
+
+/// The kilobytes that an idle child costs, once it has stopped.
+pub fn idle_memory(pid: u32, share: Share) -> io::Result<f64> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -239,10 +248,18 @@ pub fn idle_memory(pid: u32) -> io::Result<f64> {
         std::thread::sleep(Duration::from_millis(1));
     }
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
-        .ok_or_else(|| io::Error::other("no Pss in smaps_rollup"))
+    let fields: &[&str] = match share {
+        Share::Proportional => &["Pss:"],
+        Share::Own => &["Private_Clean:", "Private_Dirty:"],
+    };
+    let kilobytes = |field: &&str| -> Option<f64> {
+        let value = rollup.lines().find_map(|line| line.strip_prefix(*field))?;
+        value.trim().strip_suffix(" kB")?.trim().parse().ok()
+    };
+    let found: Option<Vec<f64>> = fields.iter().map(kilobytes).collect();
+    found
+        .map(|found| found.iter().sum())
+        .ok_or_else(|| io::Error::other(format!("no {fields:?} in smaps_rollup")))
 }
 
 fn pid_of(pid: u32) -> io::Result<Pid> {

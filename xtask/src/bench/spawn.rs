@@ -6,6 +6,7 @@
 //! | `fork server` | the same over the fork server |
 //! | `fork server start` | until the handle is there; the death is awaited outside the clock |
 //! | `fork server value` | until a `u64` from the child is there; the death is awaited outside the clock |
+//! | `idle child's own memory` | what an idle child has alone: the private part of its set size |
 //! | `idle child memory` | proportional set size of an idle child, all others gone but its server and parent |
 //! | `idle child memory, 16 alive` | the mean of sixteen together |
 //!
@@ -90,16 +91,21 @@ pub(crate) fn rows(workshop: &mut Workshop) -> Result<Vec<Row>, String> {
             });
         }
     }
-    for (name, alive) in [("idle child memory", "1"), ("idle child memory, 16 alive", "16")] {
+    let shares = [
+        ("idle child's own memory", "own", "1"),
+        ("idle child memory", "idle", "1"),
+        ("idle child memory, 16 alive", "idle", "16"),
+    ];
+    for (name, task, alive) in shares {
         let zygote = workshop.peer("zygote", None).map(|program| Invocation {
             program,
-            args: ["idle", "free", alive].map(str::to_owned).to_vec(),
+            args: [task, "free", alive].map(str::to_owned).to_vec(),
             env: Vec::new(),
         });
         rows.push(Row {
             name: name.to_owned(),
             unit: Unit::Kilobytes,
-            ours: Ok(ours(workshop, "idle", Placement::Free, &[alive])),
+            ours: Ok(ours(workshop, task, Placement::Free, &[alive])),
             peers: vec![Peer { name: "zygote", start: zygote }],
         });
     }

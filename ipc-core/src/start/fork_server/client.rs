@@ -16,6 +16,7 @@ use crate::poll;
 use crate::process::baseline::Snapshot;
 use crate::process::child::error_of;
 use crate::process::current;
+use crate::process::identity::next_child_begins_a_namespace;
 use crate::process::setup::Setup;
 use crate::start::supply::{Source, Supply};
 use crate::start::{Cradle, Ends, Newborn, exec, socket_pair};
@@ -119,6 +120,12 @@ impl ForkServer {
 
     /// Starts a server process.
     fn start(&self, now: &Snapshot) -> Result<Link, Trouble> {
+        // A kernel without the links has no such namespaces either.
+        if next_child_begins_a_namespace().unwrap_or(false) {
+            let why =
+                "the server would be process 1 of a new pid namespace, which cannot clone with CLONE_PARENT";
+            return Err(Trouble::Unfit(why.into()));
+        }
         let (ours, theirs) = socket_pair()?;
         let (process, _) = exec::newborn(None)?;
         let identity_of_server = current::identity_of_helper(NAME);

@@ -13,8 +13,8 @@ use crate::entry::bootstrap::{self, Inherited};
 use crate::entry::identity::Name;
 use crate::message::descriptors::Descriptor;
 use crate::message::packet::{self, Received};
-use crate::sys;
 use crate::sys::clone::Copier;
+use crate::{lifeline, sys};
 
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 
@@ -54,7 +54,7 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
             },
             _ => return,
         };
-        let Ok([control, lifeline]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else { return };
+        let Ok([control, childs_end]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else { return };
         if frame.kind != FORK {
             return;
         }
@@ -62,6 +62,7 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         sys::runtime::flush_before_copy();
         let answered = match copier.copy_as_sibling() {
             Ok(Some(born)) => {
+                lifeline::arm_newborn(childs_end.as_fd(), born.pid);
                 let pid = born.pid.to_le_bytes();
                 // Too many descriptors are under way, say: the newborn is its client's child, who can open its own. What
                 // must not happen is that nobody knows of it.
@@ -71,7 +72,7 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
             Ok(None) => {
                 drop(socket);
                 bootstrap::close_own();
-                bootstrap::enter(Inherited { control, lifeline })
+                bootstrap::enter(Inherited { control, lifeline: childs_end })
             }
             Err(e) => refuse(e.raw_os_error().unwrap_or(libc::EAGAIN)),
         };

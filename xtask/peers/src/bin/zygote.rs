@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 
-use peers::protocol::{Call, VALUE, contend, idle_memory, serve, timed};
+use peers::protocol::{Call, Share, VALUE, contend, idle_memory, serve, timed};
 
 const JOIN: u8 = b'j';
 const RETURN_A_VALUE: u8 = b'v';
@@ -100,8 +100,9 @@ fn parent(call: Call) -> io::Result<()> {
         }),
         "idle" => {
             let alive = call.more.first().and_then(|alive| alive.parse().ok()).unwrap_or(1);
-            serve(|| idle_children(&mut socket, alive))
+            serve(|| idle_children(&mut socket, alive, Share::Proportional))
         }
+        "own" => serve(|| idle_children(&mut socket, 1, Share::Own)),
         _ => Err(call.unknown()),
     }?;
     drop(socket);
@@ -110,7 +111,7 @@ fn parent(call: Call) -> io::Result<()> {
 }
 
 /// The mean size of so many idle children, all alive together.
-fn idle_children(socket: &mut UnixStream, alive: usize) -> io::Result<f64> {
+fn idle_children(socket: &mut UnixStream, alive: usize, share: Share) -> io::Result<f64> {
     let mut pids = Vec::new();
     for _ in 0..alive {
         let mut pid = [0; 4];
@@ -120,7 +121,7 @@ fn idle_children(socket: &mut UnixStream, alive: usize) -> io::Result<f64> {
     }
     let mut total = 0.0;
     for &pid in &pids {
-        total += idle_memory(pid.unsigned_abs())?;
+        total += idle_memory(pid.unsigned_abs(), share)?;
     }
     for &pid in &pids {
         // SAFETY: a plain system call; the zygote has not reaped the child yet, so the number is still its.

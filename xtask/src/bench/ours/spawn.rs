@@ -8,7 +8,7 @@ use std::io;
 
 use ipc_core::{Builder, Context};
 
-use super::protocol::{Call, VALUE, await_end, idle, idle_memory, serve as answer, timed};
+use super::protocol::{Call, Share, VALUE, await_end, idle, idle_memory, serve as answer, timed};
 
 fn nothing() {}
 
@@ -59,21 +59,22 @@ pub(crate) fn serve(call: &Call) -> io::Result<()> {
         }),
         "idle" => {
             let alive = call.more.first().and_then(|alive| alive.parse().ok()).unwrap_or(1);
-            answer(|| idle_children(&context, alive))
+            answer(|| idle_children(&context, alive, Share::Proportional))
         }
+        "own" => answer(|| idle_children(&context, 1, Share::Own)),
         _ => Err(call.unknown()),
     }
 }
 
 /// The mean size of so many idle children, all alive together.
-fn idle_children(context: &Context, alive: usize) -> io::Result<f64> {
+fn idle_children(context: &Context, alive: usize, share: Share) -> io::Result<f64> {
     let mut children = Vec::new();
     for _ in 0..alive {
         children.push(context.spawn(idle, ()).map_err(failed)?);
     }
     let mut total = 0.0;
     for child in &children {
-        total += idle_memory(child.pid())?;
+        total += idle_memory(child.pid(), share)?;
     }
     for child in children {
         child.kill().map_err(failed)?;
