@@ -88,7 +88,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     let run_atexit = start.run_atexit;
     let function = start.function;
     let (acknowledge, forked) = (start.acknowledge, in_memory.is_some());
-    let (control, _lifeline) = match become_what(start, placed, control, lifeline) {
+    let (control, _lifeline, for_args) = match become_what(start, placed, control, lifeline, for_args) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
@@ -186,7 +186,8 @@ fn become_what(
     mut placed: Vec<(i32, OwnedFd)>,
     control: OwnedFd,
     lifeline: OwnedFd,
-) -> std::result::Result<(OwnedFd, OwnedFd), (OwnedFd, Failure)> {
+    for_args: Vec<OwnedFd>,
+) -> std::result::Result<(OwnedFd, OwnedFd, Vec<OwnedFd>), (OwnedFd, Failure)> {
     for (number, stream) in (0..).zip(start.stdio) {
         if stream == ChildStdio::Null {
             match sys::descriptor::open_null() {
@@ -203,6 +204,12 @@ fn become_what(
     };
     let lifeline = match sys::descriptor::move_off(lifeline, &numbers) {
         Ok(lifeline) => lifeline,
+        Err((_, e)) => return Err((control, setup_failure("moving descriptors", &e))),
+    };
+    let moved: std::result::Result<Vec<_>, _> =
+        for_args.into_iter().map(|descriptor| sys::descriptor::move_off(descriptor, &numbers)).collect();
+    let for_args = match moved {
+        Ok(for_args) => for_args,
         Err((_, e)) => return Err((control, setup_failure("moving descriptors", &e))),
     };
     for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
@@ -226,7 +233,7 @@ fn become_what(
         Ok(())
     };
     match tied {
-        Ok(()) => Ok((control, lifeline)),
+        Ok(()) => Ok((control, lifeline, for_args)),
         Err(e) => Err((control, setup_failure("arming the lifeline", &e))),
     }
 }
@@ -246,6 +253,11 @@ pub(crate) fn send_failure(control: BorrowedFd<'_>, failure: &Failure) {
         // If the parent is gone there is nobody to tell, and the exit code says the rest.
         let _ = packet::send(control, wire::FAILED, &[&encoded.body], &[]);
     }
+}
+
+/// Reports a step that failed in a child before it came to [`enter`].
+pub(crate) fn refuse(control: BorrowedFd<'_>, step: &str, error: &std::io::Error) {
+    send_failure(control, &setup_failure(step, error));
 }
 
 /// What a child has said that ended before it ran anything.

@@ -232,7 +232,7 @@ impl Source for Link {
                 Ok(())
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
-                Err(self.lose(e.to_string()))
+                Err(self.bury("it closed its socket"))
             }
             Err(e) => Err(Error::os("could not ask the fork server for a child: sendmsg", e)
                 .with_ran(Ran::DidNotRun)
