@@ -115,6 +115,25 @@ where
     Builder::new().spawn(f, args)
 }
 
+/// What the loom models exercise: no part of this crate's interface.
+#[doc(hidden)]
+pub mod modelled {
+    pub use crate::process::exit::ExitStatus;
+    pub use crate::process::ledger::{Ledger, Mail, Receipt, Source};
+    pub use crate::process::registry::{Member, Registry};
+    pub use crate::start::supply::{Source as Server, Stock, Supply};
+
+    /// A status as waitid gives it.
+    pub fn exited(code: i32) -> ExitStatus {
+        ExitStatus::exited(code)
+    }
+
+    /// A status that somebody else took.
+    pub fn unknown() -> ExitStatus {
+        ExitStatus::unknown()
+    }
+}
+
 /// The message layer for this crate's own fuzz targets and property tests: no part of its interface.
 #[doc(hidden)]
 pub mod fuzzing {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use super::child::Child;
 use super::current::{self, AuthKey, Identity};
@@ -26,6 +26,7 @@ use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
 use crate::error::{Error, Ran, Result};
 use crate::message::descriptors::{self, Encoded};
+use crate::primitive::sync::Arc;
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
 
@@ -290,7 +291,7 @@ impl Builder {
     /// Refuses what only a process can have.
     fn check_thread(&self) -> Result<()> {
         let asked = [
-            (self.setup != Setup::default(), "a working directory, limit, user, mask or priority"),
+            (!self.setup.is_empty(), "a working directory, limit, user, mask or priority"),
             (self.clear || !self.variables.is_empty(), "an environment"),
             (self.stdin.is_some() || self.stdout.is_some() || self.stderr.is_some(), "standard streams"),
             (!self.descriptors.is_empty(), "descriptors by number"),
@@ -366,7 +367,7 @@ impl Builder {
             }
             None => self.context.newborn(environment.as_ref())?,
         };
-        let acknowledge = self.setup != Setup::default() || !self.descriptors.is_empty();
+        let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
         let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
         let start = Start {

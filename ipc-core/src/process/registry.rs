@@ -7,30 +7,32 @@
 use crate::primitive::sync::{Arc, Mutex};
 
 /// What a registry needs to know of its members.
-pub(crate) trait Member {
+pub trait Member {
     /// Whether it has ended; takes the zombie away if so. Answers the same ever after.
     fn has_ended(&self) -> bool;
 }
 
 /// See the module's documentation.
-pub(crate) struct Registry<C> {
+pub struct Registry<C> {
     members: Mutex<Vec<Arc<C>>>,
 }
 
 impl<C: Member> Registry<C> {
-    pub(crate) fn new() -> Registry<C> {
+    /// Without children.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Registry<C> {
         Registry { members: Mutex::new(Vec::new()) }
     }
 
     /// Enters a child, and removes those that nobody has a handle of any more and that have ended.
-    pub(crate) fn add(&self, child: Arc<C>) {
+    pub fn add(&self, child: Arc<C>) {
         let mut members = self.members.lock();
         members.retain(|member| Arc::strong_count(member) > 1 || !member.has_ended());
         members.push(child);
     }
 
     /// Removes a child that has ended.
-    pub(crate) fn remove(&self, child: &Arc<C>) {
+    pub fn remove(&self, child: &Arc<C>) {
         let mut members = self.members.lock();
         if let Some(at) = members.iter().position(|member| Arc::ptr_eq(member, child)) {
             members.swap_remove(at);
@@ -38,7 +40,7 @@ impl<C: Member> Registry<C> {
     }
 
     /// Those that run; removes the others.
-    pub(crate) fn running(&self) -> Vec<Arc<C>> {
+    pub fn running(&self) -> Vec<Arc<C>> {
         let mut members = self.members.lock();
         members.retain(|member| !member.has_ended());
         members.clone()

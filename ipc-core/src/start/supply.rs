@@ -18,8 +18,10 @@ use std::collections::VecDeque;
 use crate::primitive::sync::Mutex;
 
 /// Where newborns come from: a server process.
-pub(crate) trait Source {
+pub trait Source {
+    /// What it gives.
     type Newborn;
+    /// Why it gives none.
     type Error;
 
     /// Sends a request, without waiting.
@@ -33,12 +35,14 @@ pub(crate) trait Source {
 }
 
 /// See the module's documentation.
-pub(crate) struct Supply<S: Source> {
+pub struct Supply<S: Source> {
     stock: Mutex<Option<Stock<S>>>,
 }
 
-pub(crate) struct Stock<S: Source> {
-    pub(crate) source: S,
+/// What is there now: a source, and what it was asked for.
+pub struct Stock<S: Source> {
+    /// The source.
+    pub source: S,
     asked: usize,
     ready: VecDeque<S::Newborn>,
 }
@@ -47,12 +51,14 @@ pub(crate) struct Stock<S: Source> {
 const SPARES: usize = 1;
 
 impl<S: Source> Supply<S> {
-    pub(crate) fn new() -> Supply<S> {
+    /// Without a source.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Supply<S> {
         Supply { stock: Mutex::new(None) }
     }
 
     /// Runs `f` with the stock, if there is a source.
-    pub(crate) fn with<T>(&self, f: impl FnOnce(Option<&mut Stock<S>>) -> T) -> T {
+    pub fn with<T>(&self, f: impl FnOnce(Option<&mut Stock<S>>) -> T) -> T {
         f(self.stock.lock().as_mut())
     }
 
@@ -60,7 +66,7 @@ impl<S: Source> Supply<S> {
     ///
     /// `source` is asked for a source where there is none; it may replace the one there is (by returning a new one), whose
     /// stock is then discarded.
-    pub(crate) fn take<E: From<S::Error>>(
+    pub fn take<E: From<S::Error>>(
         &self,
         source: impl FnOnce(Option<&S>) -> Result<Option<S>, E>,
         fits: impl Fn(&S::Newborn) -> bool,
@@ -81,7 +87,7 @@ impl<S: Source> Supply<S> {
     }
 
     /// Asks for a spare if there is none, without waiting for it.
-    pub(crate) fn renew(&self) {
+    pub fn renew(&self) {
         // If somebody holds the lock, they are taking one, and will see to it.
         let Some(mut slot) = self.stock.try_lock() else { return };
         if let Some(stock) = slot.as_mut()
@@ -93,7 +99,7 @@ impl<S: Source> Supply<S> {
     }
 
     /// Gives everything up.
-    pub(crate) fn clear(&self, discard: impl Fn(S::Newborn)) {
+    pub fn clear(&self, discard: impl Fn(S::Newborn)) {
         self.stock.lock().take().into_iter().for_each(|old| old.discard(&discard));
     }
 }
