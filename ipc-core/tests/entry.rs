@@ -2,6 +2,8 @@
 //!
 //! The programs are those of `tests/fixtures`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -3,6 +3,8 @@
 //! Exec'd children die at the very first instructions by a constructor of this file that stands before the crate's own;
 //! later ones inside the `Deserialize` and `Serialize` of a type of this file.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use ipc_core::{Child, Context, Error, Function, Message, Ran, Signal, StartMethod};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,5 +1,7 @@
 //! Bad weather around the program's own file: a child is an exec of it, so it must be there, and be this program.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! Very many children, at once and one after the other: nothing is left behind, and a limit is named.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::io::PipeReader;
 
 use ipc_core::{Child, Context, Descriptor, Resource};

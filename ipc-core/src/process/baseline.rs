@@ -132,6 +132,7 @@ impl Baseline {
     /// # Errors
     ///
     /// /proc is missing or closed to us.
+    #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Baseline> {
         Baseline::from_status(&Task::open()?.read("status")?)
     }
@@ -147,11 +148,6 @@ impl Baseline {
             ignored: number(status, "SigIgn", 16)?,
             signal_mask: inherit::signal_mask()?,
         })
-    }
-
-    /// The environment in it: what a builder changes.
-    pub(crate) fn environment(&self) -> &Environment {
-        &self.environment
     }
 
     /// The blocked signals.

@@ -58,6 +58,7 @@ impl Identity {
     /// # Errors
     ///
     /// /proc is missing or closed to us.
+    #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Identity> {
         let task = Task::open()?;
         let status = task.read("status")?;
@@ -79,6 +80,7 @@ impl Identity {
     }
 
     /// What differs, in words, for a log or an error: `namespaces`, `session`.
+    #[cfg(test)]
     pub(crate) fn differs_in(&self, other: &Identity) -> Vec<&'static str> {
         [
             ("credentials or sandbox", self.credentials != other.credentials),
