@@ -29,7 +29,7 @@ impl Copy {
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("program");
-        fs::copy(std::env::current_exe().unwrap(), &file).unwrap();
+        programs::copy(&std::env::current_exe().unwrap(), &file);
         Copy { directory, file }
     }
 
