@@ -54,6 +54,10 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// /proc is missing or closed to us.
     #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Identity> {
         let task = Task::open()?;
