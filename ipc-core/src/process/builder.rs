@@ -338,6 +338,17 @@ impl Builder {
         let daemon = identity.daemon;
         let name = identity.name.clone();
 
+        let forked = in_memory.is_some();
+        let (newborn, mut setup) = match in_memory {
+            Some(function) => {
+                let (newborn, mut setup) = fork::newborn_with(function)?;
+                setup.environment = environment;
+                (newborn, setup)
+            }
+            None => self.context.newborn(environment.as_ref())?,
+        };
+
+        // Opened after the birth: a copy of this process would keep the parent's ends, and never see the end of its input.
         let streams = [
             (Which::Stdin, self.stdin.take().unwrap_or_else(Stdio::null)),
             (Which::Stdout, self.stdout.take().unwrap_or_else(Stdio::inherit)),
@@ -350,22 +361,19 @@ impl Builder {
                 theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
                 continue;
             }
-            let failed =
-                |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
-            let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
-            theirs.push(end.map_or(End::Inherit, End::New));
-            ours.push(parents_side);
+            match stdio.resolve(which) {
+                Ok((end, parents_side)) => {
+                    theirs.push(end.map_or(End::Inherit, End::New));
+                    ours.push(parents_side);
+                }
+                Err(e) => {
+                    newborn.abandon();
+                    let what = format!("could not start a child: its {which:?}");
+                    return Err(Error::os(what, e).with_ran(Ran::DidNotRun));
+                }
+            }
         }
 
-        let forked = in_memory.is_some();
-        let (newborn, mut setup) = match in_memory {
-            Some(function) => {
-                let (newborn, mut setup) = fork::newborn_with(function)?;
-                setup.environment = environment;
-                (newborn, setup)
-            }
-            None => self.context.newborn(environment.as_ref())?,
-        };
         let acknowledge = self.setup != Setup::default() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
         let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
