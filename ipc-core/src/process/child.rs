@@ -172,7 +172,7 @@ impl<T> Child<T> {
 
     /// Whether the child is running.
     pub fn is_alive(&self) -> bool {
-        self.life.exit_status().is_none()
+        self.life.is_alive()
     }
 
     /// The child's process id. Once the child was waited for, the system may give the number to another process; the methods of this
@@ -381,7 +381,7 @@ impl ActiveChild {
 
     /// As [`Child::is_alive`].
     pub fn is_alive(&self) -> bool {
-        self.0.exit_status().is_none()
+        self.0.is_alive()
     }
 
     /// As [`Child::exit_status`].

@@ -98,6 +98,19 @@ impl Life {
         self.ledger.status(self)
     }
 
+    /// Whether the child is running, as far as a copy of this in a forked process can tell: it has no descriptor of the child, so
+    /// it asks for a living child of this number and of that parent.
+    pub(crate) fn is_alive(&self) -> bool {
+        if self.owner == std::process::id() {
+            return self.exit_status().is_none();
+        }
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
+        // The name, in brackets, may hold anything.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ended = matches!(fields.next(), None | Some("Z" | "X"));
+        !ended && fields.next().is_some_and(|parent| parent.parse() == Ok(self.owner))
+    }
+
     /// Waits until the child has ended; `None` when the deadline passed first.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
         self.check_owner("wait for")?;
