@@ -1,5 +1,7 @@
 //! What runs when a process ends: hooks by `at_exit`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
+
 use std::fs;
 use std::io::PipeWriter;
 use std::os::fd::AsFd;

@@ -1,5 +1,7 @@
 //! The thread back end, where it differs from processes. Where it does not, `conformance` shows it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -46,7 +48,8 @@ fn signals_are_unsupported() {
     let _leaks = leaks();
     let gate = Gate::new();
     let child = Context::threads().spawn(number_after, (gate.entrance(), 4)).unwrap();
-    let ways: [fn(&Child<u32>) -> ipc_core::Result<()>; 4] =
+    type Way = fn(&Child<u32>) -> ipc_core::Result<()>;
+    let ways: [Way; 4] =
         [Child::terminate, Child::kill, Child::interrupt, |child| child.signal(Signal::USR1)];
     for way in ways {
         let error = way(&child).unwrap_err();

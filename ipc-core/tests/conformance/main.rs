@@ -3,6 +3,8 @@
 //! One body over several back ends, as there: exec, fork server, fork, and threads where threads can do it. What these tests
 //! leave out stands in the other test binaries. `xtask/parity.md` says which row of Python's list each of them shows.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -111,6 +111,13 @@ pub(crate) fn a_forked_copy_of_a_handle_is_not_the_parents() {
             assert_eq!(sibling.join().unwrap(), [true; 5]);
             assert!(child.is_alive());
             gate.open();
+            await_end(child.pid());
+            for _ in 0..2 {
+                // SAFETY: as above.
+                let sibling = unsafe { Builder::new().fork(|| HANDLE.get().unwrap().is_alive()) }.unwrap();
+                assert!(!sibling.join().unwrap(), "a zombie, then waited for");
+                child.wait().unwrap();
+            }
             assert_eq!(child.join_timeout(GENEROUS).unwrap(), Some(11));
         },
         (),

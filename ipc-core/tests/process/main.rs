@@ -1,6 +1,8 @@
 //! Processes: names, families, values, ends, keys, streams. Each test runs by exec, fork server and fork, unless it stands under
 //! `once`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -2,6 +2,8 @@
 //!
 //! The bodies stand in modules by topic, the tests here, so that their names are short.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
