@@ -54,6 +54,7 @@ impl Method {
 
 /// Runs a body over one back end; nothing of it may stay behind.
 pub fn run<F: Function<(Method,), Output = ()>>(method: Method, body: F) {
+    let _leaks = leaks();
     if method == Method::Fork {
         program(move |method: Method| tidy(method, body), (method,));
     } else {
@@ -108,6 +109,7 @@ pub fn first_process(test: &str, f: impl FnOnce()) -> Option<Output> {
         f();
         return None;
     }
+    let _leaks = leaks();
     let output = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(FIRST, test)
