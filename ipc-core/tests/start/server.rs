@@ -90,7 +90,8 @@ pub(crate) fn the_fork_server_carries_more_than_253_descriptors() {
         assert!(expected.iter().map(|path| path.to_string_lossy()).eq(seen.iter().map(String::as_str)));
         // A spare may be asked for or not, which is a few; what was sent is three hundred.
         assert!(descriptors().len() < before + 10);
-        let as_before = || of_server() == server_before;
+        // Then, it may have been at work on a spare, with a few more; in the end it is not.
+        let as_before = || of_server() <= server_before;
         assert!(wait_until(GENEROUS, as_before), "{:?}, {server_before:?}", of_server());
     }
 }
