@@ -84,7 +84,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
-    let (acknowledge, forked) = (start.acknowledge, in_memory.is_some());
+    let acknowledge = start.acknowledge;
     let (control, _lifeline) = match become_what(start, placed, control, lifeline) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
@@ -92,7 +92,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     if acknowledge && packet::send(control.as_fd(), wire::ENTERED, &[], &[]).is_err() {
         leave::at_once(1);
     }
-    if forked || sys::process::was_cloned() {
+    if sys::process::was_cloned() {
         hooks::run_after_fork();
     }
     panics::install();

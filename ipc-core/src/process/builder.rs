@@ -339,25 +339,6 @@ impl Builder {
         let daemon = identity.daemon;
         let name = identity.name.clone();
 
-        let streams = [
-            (Which::Stdin, self.stdin.take().unwrap_or_else(Stdio::null)),
-            (Which::Stdout, self.stdout.take().unwrap_or_else(Stdio::inherit)),
-            (Which::Stderr, self.stderr.take().unwrap_or_else(Stdio::inherit)),
-        ];
-        let mut ours = Vec::with_capacity(3);
-        let mut theirs = Vec::with_capacity(3);
-        for (which, stdio) in streams {
-            if stdio.is_null() || stdio.is_inherit() {
-                theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
-                continue;
-            }
-            let failed =
-                |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
-            let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
-            theirs.push(end.map_or(End::Inherit, End::New));
-            ours.push(parents_side);
-        }
-
         let forked = in_memory.is_some();
         let (newborn, mut setup) = match in_memory {
             Some(function) => {
@@ -369,6 +350,16 @@ impl Builder {
         };
         let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
+
+        // Opened after the birth: a copy of this process would keep the parent's ends, and never see the end of its input.
+        let wished = [self.stdin.take(), self.stdout.take(), self.stderr.take()];
+        let (theirs, ours) = match open_streams(wished) {
+            Ok(opened) => opened,
+            Err(error) => {
+                newborn.abandon();
+                return Err(error);
+            }
+        };
         let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
         let start = Start {
             function,
@@ -463,6 +454,30 @@ fn merge(setup: &mut Setup, wishes: Setup) {
     setup.groups = wishes.groups;
     setup.gid = wishes.gid;
     setup.uid = wishes.uid;
+}
+
+/// The child's ends of its standard streams, and what the parent keeps of them.
+fn open_streams(wished: [Option<Stdio>; 3]) -> Result<(Vec<End>, Vec<ParentSide>)> {
+    let [stdin, stdout, stderr] = wished;
+    let streams = [
+        (Which::Stdin, stdin.unwrap_or_else(Stdio::null)),
+        (Which::Stdout, stdout.unwrap_or_else(Stdio::inherit)),
+        (Which::Stderr, stderr.unwrap_or_else(Stdio::inherit)),
+    ];
+    let mut theirs = Vec::with_capacity(3);
+    let mut ours = Vec::with_capacity(3);
+    for (which, stdio) in streams {
+        if stdio.is_null() || stdio.is_inherit() {
+            theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
+            continue;
+        }
+        let failed =
+            |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
+        let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
+        theirs.push(end.map_or(End::Inherit, End::New));
+        ours.push(parents_side);
+    }
+    Ok((theirs, ours))
 }
 
 /// A standard stream as the parent gives it away.

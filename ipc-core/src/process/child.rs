@@ -173,7 +173,7 @@ impl<T> Child<T> {
 
     /// Whether the child is running.
     pub fn is_alive(&self) -> bool {
-        self.life.exit_status().is_none()
+        self.life.is_alive()
     }
 
     /// The child's process id. Once the child was waited for, the system may give the number to another process; the methods of this
@@ -293,7 +293,8 @@ impl<T> fmt::Debug for Child<T> {
 
 fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut out = f.debug_struct(kind);
-    out.field("name", &life.id().name).field("pid", &life.pid).field("daemon", &life.daemon);
+    out.field("name", &life.id().name).field("pid", &life.pid);
+    out.field("parent", &life.owner).field("daemon", &life.daemon);
     match life.exit_status() {
         None => out.field("status", &"running"),
         Some(status) => out.field("status", &status.to_string()),
@@ -381,7 +382,7 @@ impl ActiveChild {
 
     /// As [`Child::is_alive`].
     pub fn is_alive(&self) -> bool {
-        self.0.exit_status().is_none()
+        self.0.is_alive()
     }
 
     /// As [`Child::exit_status`].

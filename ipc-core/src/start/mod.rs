@@ -113,7 +113,7 @@ impl Context {
     /// Has the fork server run `f` once, when it starts: what it loads, all children share until they write to it. Where the
     /// server is replaced, it runs again.
     ///
-    /// It must leave no threads behind. If it panics, or does leave threads, the next spawn returns
+    /// It must leave no threads behind. If it panics, exits, or does leave threads, the next spawn returns
     /// [`Error::Preload`]. In the children of such a server the function runs on a fresh thread, so
     /// that random keys which the preload may have made are not shared. No effect on other start methods: there is no
     /// process to run it in.

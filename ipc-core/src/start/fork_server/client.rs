@@ -140,7 +140,14 @@ impl ForkServer {
                 args.map_err(|e| Error::encode("the fork server's arguments", e).with_ran(Ran::DidNotRun))?;
             bootstrap::send_start(process.control.as_fd(), &start, &[], &args)?;
         }
-        let frame = link.receive()?;
+        let frame = match link.receive() {
+            // Another server would run the same function.
+            Err(Trouble::Lost(_)) if self.preload.is_some() => {
+                let why = "the server ended while it ran it".into();
+                return Err(Trouble::Error(Error::Preload { why }));
+            }
+            received => received?,
+        };
         let text = || String::from_utf8_lossy(&frame.body).into_owned();
         match frame.kind {
             READY => Ok(link),
