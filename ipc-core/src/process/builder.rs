@@ -5,8 +5,8 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use super::child::Child;
 use super::current::{self, AuthKey, Identity};
@@ -24,8 +24,9 @@ use crate::entry::bootstrap::{self, InMemory};
 use crate::entry::identity::{self, Name};
 use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
-use crate::error::{Error, Ran, Result};
+use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Encoded};
+use crate::primitive::sync::Arc;
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
 
@@ -388,8 +389,16 @@ impl Builder {
         let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
         drop(streams);
         if let Err(error) = told {
-            newborn.abandon();
-            return Err(error);
+            let child = ChildId { name, pid: newborn.pid };
+            // The same whether it is killed now or had ended: then its status is its own.
+            let ended = newborn.abandon();
+            return Err(match ended {
+                Ok(status) if error.is_hung_up() => Error::NotStarted {
+                    child,
+                    why: format!("it ended before it was told what to run: {status}"),
+                },
+                _ => error,
+            });
         }
 
         let pid = newborn.pid;
@@ -405,7 +414,7 @@ impl Builder {
                     match relay::register(pipe, stream, sink, &name, pid) {
                         Ok(registered) => relayed.push(registered),
                         Err(e) => {
-                            newborn.abandon();
+                            let _ = newborn.abandon();
                             return Err(Error::os("could not relay a child's output", e));
                         }
                     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::exit::ExitStatus;
@@ -15,6 +15,7 @@ use crate::entry::identity::Message;
 use crate::entry::wire::Failure;
 use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors;
+use crate::primitive::sync::Arc;
 
 /// A function that runs in another process, and will return a `T`.
 ///
