@@ -115,28 +115,23 @@ where
     Builder::new().spawn(f, args)
 }
 
-/// What the loom models exercise: no part of this crate's interface.
-#[doc(hidden)]
-pub mod modelled {
-    pub use crate::process::exit::ExitStatus;
-    pub use crate::process::ledger::{Ledger, Mail, Receipt, Source};
-    pub use crate::process::registry::{Member, Registry};
-    pub use crate::start::supply::{Source as Server, Stock, Supply};
-
-    /// A status as waitid gives it.
-    pub fn exited(code: i32) -> ExitStatus {
-        ExitStatus::exited(code)
-    }
-
-    /// A status that somebody else took.
-    pub fn unknown() -> ExitStatus {
-        ExitStatus::unknown()
-    }
-}
-
 /// The message layer for this crate's own fuzz targets and property tests: no part of its interface.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::message::descriptors::{Encoded, decode, encode};
     pub use crate::message::{Error, packet};
+}
+
+/// What `tests/loom.rs` checks: no part of this crate's interface.
+#[doc(hidden)]
+pub mod modelled {
+    pub use crate::process::exit::ExitStatus;
+    pub use crate::process::ledger::{Ledger, Mail, Receipt, Source as MailSource};
+    pub use crate::process::registry::{Member, Registry};
+    pub use crate::start::supply::{Source, Supply};
+
+    /// A status as the kernel gives it; `None` for unknown.
+    pub fn status(wait_status: Option<i32>) -> ExitStatus {
+        wait_status.and_then(ExitStatus::from_wait_status).unwrap_or(ExitStatus::unknown())
+    }
 }

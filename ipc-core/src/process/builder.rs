@@ -24,7 +24,7 @@ use crate::entry::bootstrap::{self, InMemory};
 use crate::entry::identity::{self, Name};
 use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
-use crate::error::{Error, Ran, Result};
+use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Encoded};
 use crate::primitive::sync::Arc;
 use crate::start::{Context, Newborn, fork};
@@ -380,8 +380,16 @@ impl Builder {
         let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
         drop(streams);
         if let Err(error) = told {
-            newborn.abandon();
-            return Err(error);
+            let child = ChildId { name, pid: newborn.pid };
+            // The same whether it is killed now or had ended: then its status is its own.
+            let ended = newborn.abandon();
+            return Err(match ended {
+                Ok(status) if error.is_hung_up() => Error::NotStarted {
+                    child,
+                    why: format!("it ended before it was told what to run: {status}"),
+                },
+                _ => error,
+            });
         }
 
         let pid = newborn.pid;
@@ -397,7 +405,7 @@ impl Builder {
                     match relay::register(pipe, stream, sink, &name, pid) {
                         Ok(registered) => relayed.push(registered),
                         Err(e) => {
-                            newborn.abandon();
+                            let _ = newborn.abandon();
                             return Err(Error::os("could not relay a child's output", e));
                         }
                     }

@@ -19,6 +19,7 @@
 //! Mail is looked for *after* the status was: what a child sent before its death is there when its death is.
 
 use super::exit::ExitStatus;
+use crate::primitive::mutant;
 use crate::primitive::sync::Mutex;
 
 /// Where a child's status and mail are drawn from.
@@ -70,9 +71,14 @@ struct State<M> {
     status: Option<ExitStatus>,
 }
 
+impl<M> Default for Ledger<M> {
+    fn default() -> Ledger<M> {
+        Ledger::new()
+    }
+}
+
 impl<M> Ledger<M> {
     /// Of a child that was just started.
-    #[allow(clippy::new_without_default)]
     pub fn new() -> Ledger<M> {
         Ledger {
             state: Mutex::new(State { mail: Mail::Awaited, entered: false, announced: None, status: None }),
@@ -82,9 +88,9 @@ impl<M> Ledger<M> {
     /// The exit status; `None` while the child runs.
     pub fn status(&self, source: &impl Source<Mail = M>) -> Option<ExitStatus> {
         let mut state = self.state.lock();
-        if state.status.is_none() {
+        if state.status.is_none() || mutant::is("a status is not kept") {
             let mut status = source.reap()?;
-            if status.is_unknown() {
+            if status.is_unknown() && !mutant::is("an announced code is ignored") {
                 state.draw(source);
                 status = state.announced.map_or(status, ExitStatus::exited);
             }
@@ -97,7 +103,9 @@ impl<M> Ledger<M> {
     pub fn take(&self, source: &impl Source<Mail = M>) -> Mail<M> {
         let ended = self.status(source).is_some();
         let mut state = self.state.lock();
-        state.draw(source);
+        if !(ended && mutant::is("the mail of the dead is not looked for")) {
+            state.draw(source);
+        }
         match std::mem::replace(&mut state.mail, Mail::Taken) {
             Mail::Awaited => {
                 state.mail = if ended { Mail::None } else { Mail::Awaited };
@@ -144,9 +152,7 @@ impl<M> State<M> {
         while let Mail::Awaited = self.mail {
             match source.receive() {
                 Receipt::Empty => return,
-                // Said once. Whoever says it for ever is not listened to for ever.
-                Receipt::Entered if self.entered => return,
-                Receipt::Entered => self.entered = true,
+                Receipt::Entered => self.entered = !mutant::is("an entry is not kept"),
                 Receipt::Mail(mail, code) => {
                     self.mail = Mail::Here(mail);
                     self.announced = Some(code);

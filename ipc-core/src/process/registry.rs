@@ -4,6 +4,7 @@
 //! every new child, [`active_children`](crate::active_children), the exit. Until then the registry holds it, so a dropped
 //! handle neither loses the child nor leaves a zombie behind.
 
+use crate::primitive::mutant;
 use crate::primitive::sync::{Arc, Mutex};
 
 /// What a registry needs to know of its members.
@@ -17,9 +18,14 @@ pub struct Registry<C> {
     members: Mutex<Vec<Arc<C>>>,
 }
 
+impl<C: Member> Default for Registry<C> {
+    fn default() -> Registry<C> {
+        Registry::new()
+    }
+}
+
 impl<C: Member> Registry<C> {
-    /// Without children.
-    #[allow(clippy::new_without_default)]
+    /// No children.
     pub fn new() -> Registry<C> {
         Registry { members: Mutex::new(Vec::new()) }
     }
@@ -27,14 +33,17 @@ impl<C: Member> Registry<C> {
     /// Enters a child, and removes those that nobody has a handle of any more and that have ended.
     pub fn add(&self, child: Arc<C>) {
         let mut members = self.members.lock();
-        members.retain(|member| Arc::strong_count(member) > 1 || !member.has_ended());
+        let forget = mutant::is("a child without a handle is forgotten");
+        members.retain(|member| Arc::strong_count(member) > 1 || !(member.has_ended() || forget));
         members.push(child);
     }
 
     /// Removes a child that has ended.
     pub fn remove(&self, child: &Arc<C>) {
         let mut members = self.members.lock();
-        if let Some(at) = members.iter().position(|member| Arc::ptr_eq(member, child)) {
+        if let Some(at) =
+            members.iter().position(|member| Arc::ptr_eq(member, child) || mutant::is("any is removed"))
+        {
             members.swap_remove(at);
         }
     }

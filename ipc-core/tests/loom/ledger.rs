@@ -1,225 +1,263 @@
-//! One child asked by many: its status is drawn once and the same for all, its value goes to one, and neither is missed.
+//! The ledger of one child: handle against handle, sweep, foreign `wait` and death.
 
-use ipc_core::modelled::{ExitStatus, Ledger, Mail, Receipt, Source, exited as status, unknown};
-use ipc_core::primitive::sync::{Arc, Mutex};
-use ipc_core::primitive::thread;
+use std::sync::Arc;
 
-const SENT: u32 = 7;
+use ipc_core::modelled::{Mail, MailSource, Receipt, status};
+use ipc_core::primitive::sync::Mutex;
+use ipc_core::primitive::{mutant, thread};
+use loom::model;
 
-/// A child as the kernel shows it to its parent; what it does under one lock is one step.
-struct Child {
-    kernel: Mutex<Kernel>,
-    /// Somebody else's `wait` takes the status.
-    stolen: bool,
+use crate::kernel::{Child, Found, Packet, exited, killed};
+
+fn child() -> Arc<Child> {
+    Arc::new(Child::new())
 }
 
-#[derive(Default)]
-struct Kernel {
-    /// A message lies in the socket.
-    mail: bool,
-    died: bool,
-    /// How often the status was taken; the second time the kernel says that it knows no such child.
-    reaped: u32,
+fn with<T: 'static>(child: &Arc<Child>, f: impl FnOnce(&Child) -> T + 'static) -> thread::JoinHandle<T> {
+    let child = child.clone();
+    thread::spawn(move || f(&child))
 }
 
-impl Child {
-    fn new(stolen: bool) -> Arc<Child> {
-        Arc::new(Child { kernel: Mutex::new(Kernel::default()), stolen })
-    }
-
-    /// What the child does: it sends its value, if it is not killed before, and dies.
-    fn live(&self, killed_first: bool) {
-        if !killed_first {
-            self.kernel.lock().mail = true;
-        }
-        self.kernel.lock().died = true;
-    }
+/// Mail: here, taken. Status: none, known.
+fn two_joiners() {
+    let child = child();
+    let other = with(&child, Child::join);
+    // The code it announces is not how it ends: so a status that is made up shows.
+    let life = with(&child, |child| {
+        child.process.send(Packet::Value(7, 0));
+        child.process.end(killed());
+    });
+    let mine = child.join();
+    let other = other.join().unwrap();
+    life.join().unwrap();
+    let found = [mine.0, other.0];
+    assert!(found.contains(&Found::Value(7)) && found.contains(&Found::Taken), "taken: {found:?}");
+    assert!(mine.1 == killed() && other.1 == killed(), "status: {} and {}", mine.1, other.1);
+    assert_eq!(child.process.given(), 1, "the kernel is asked once");
 }
 
-impl Source for Child {
+#[test]
+fn of_two_joiners_one_has_the_value_and_both_the_status() {
+    model(two_joiners);
+}
+
+#[test]
+#[should_panic(expected = "status")]
+fn mutant_a_status_is_not_kept() {
+    mutant::with("a status is not kept", || model(two_joiners));
+}
+
+/// Mail: awaited, here; with the sweep of `active_children`, which takes the status before anyone asks for the mail.
+fn mail_before_death() {
+    let child = child();
+    let life = with(&child, |child| {
+        child.process.send(Packet::Value(7, 0));
+        child.process.end(exited(0));
+    });
+    let sweep = with(&child, Child::status);
+    assert_eq!(child.join(), (Found::Value(7), exited(0)));
+    sweep.join().unwrap();
+    life.join().unwrap();
+    assert_eq!(child.process.given(), 1);
+}
+
+#[test]
+fn mail_sent_before_death_is_found() {
+    model(mail_before_death);
+}
+
+#[test]
+#[should_panic(expected = "Nothing")]
+fn mutant_the_mail_of_the_dead_is_not_looked_for() {
+    mutant::with("the mail of the dead is not looked for", || model(mail_before_death));
+}
+
+/// Mail: awaited, here or none, as the killer comes before or after a step.
+#[test]
+fn a_child_killed_anywhere_leaves_its_mail_or_nothing() {
+    model(|| {
+        let child = child();
+        let life = with(&child, |child| {
+            child.process.send(Packet::Entered);
+            let sent = child.process.send(Packet::Value(7, 0));
+            child.process.end(exited(0));
+            sent
+        });
+        let killer = with(&child, |child| child.process.end(killed()));
+        let (found, status) = child.join();
+        killer.join().unwrap();
+        let sent = life.join().unwrap();
+        assert_eq!(found, if sent { Found::Value(7) } else { Found::Nothing });
+        assert!(status == killed() || sent && status == exited(0), "{status}");
+    });
+}
+
+/// Mail: none while the child runs.
+#[test]
+fn a_closed_socket_is_no_death() {
+    model(|| {
+        let child = child();
+        let life = with(&child, |child| {
+            child.process.close();
+            child.process.end(exited(3));
+        });
+        let sweep = with(&child, |child| child.status());
+        assert_eq!(child.join(), (Found::Nothing, exited(3)));
+        assert!(sweep.join().unwrap().is_none_or(|status| status == exited(3)));
+        life.join().unwrap();
+    });
+}
+
+/// Status: known, though the kernel has given it to somebody else.
+fn stolen_status() {
+    let child = child();
+    let life = with(&child, |child| {
+        child.process.send(Packet::Value(7, 101));
+        child.process.end(exited(101));
+    });
+    let thief = with(&child, |child| child.process.foreign_wait());
+    let other = with(&child, Child::wait);
+    assert_eq!(child.wait(), exited(101), "announced");
+    assert_eq!(other.join().unwrap(), exited(101), "announced");
+    thief.join().unwrap();
+    life.join().unwrap();
+    assert_eq!(child.value(), Found::Value(7));
+}
+
+#[test]
+fn a_stolen_status_is_the_announced_code() {
+    model(stolen_status);
+}
+
+#[test]
+#[should_panic(expected = "announced")]
+fn mutant_an_announced_code_is_ignored() {
+    mutant::with("an announced code is ignored", || model(stolen_status));
+}
+
+/// Status: known as unknown, for all alike, where nothing was announced.
+#[test]
+fn a_stolen_status_of_a_silent_child_is_unknown_or_its_own_for_all() {
+    model(|| {
+        let child = child();
+        let life = with(&child, |child| child.process.end(killed()));
+        let thief = with(&child, |child| child.process.foreign_wait());
+        let other = with(&child, Child::wait);
+        let mine = child.wait();
+        assert!(mine == killed() || mine == status(None));
+        assert_eq!(other.join().unwrap(), mine);
+        thief.join().unwrap();
+        life.join().unwrap();
+        assert_eq!(child.value(), Found::Nothing);
+    });
+}
+
+/// A spawn waits for the entry, others sweep and list.
+fn entry() {
+    let child = child();
+    let life = with(&child, |child| child.process.send(Packet::Entered));
+    let others: Vec<_> = (0..2).map(|_| with(&child, Child::status)).collect();
+    child.wait_entered();
+    others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), None));
+    assert!(life.join().unwrap());
+}
+
+#[test]
+fn an_entry_ends_the_wait_for_it() {
+    model(entry);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn mutant_an_entry_is_not_kept() {
+    mutant::with("an entry is not kept", || model(entry));
+}
+
+/// A spawn that waits for the entry gets a failure, or a death, instead; the failure is the spawn's, never a joiner's twice.
+#[test]
+fn a_wait_for_the_entry_ends_with_failure_or_death() {
+    model(|| {
+        let child = child();
+        let life = with(&child, |child| {
+            child.process.send(Packet::Value(1, 1));
+            child.process.end(exited(1));
+        });
+        let killer = with(&child, |child| child.process.end(killed()));
+        let spawn = with(&child, |child| {
+            child.wait_entered();
+            child.ledger.take_if(|value| *value == 1)
+        });
+        let list = child.status();
+        let failure = spawn.join().unwrap();
+        killer.join().unwrap();
+        life.join().unwrap();
+        let status = child.wait();
+        assert!(list.is_none_or(|listed| listed == status));
+        assert!(failure == Some(1) || status == killed(), "{failure:?} {status}");
+        let left = if failure.is_some() { Found::Taken } else { Found::Nothing };
+        assert_eq!(child.value(), left);
+    });
+}
+
+/// A thread that stands for a child: it puts its value, then says that it has ended.
+struct Thread {
+    ended: Mutex<bool>,
+}
+
+impl MailSource for Thread {
     type Mail = u32;
 
-    fn reap(&self) -> Option<ExitStatus> {
-        let mut kernel = self.kernel.lock();
-        if !kernel.died {
-            return None;
-        }
-        kernel.reaped += 1;
-        Some(if kernel.reaped == 1 && !self.stolen { status(0) } else { unknown() })
+    fn reap(&self) -> Option<ipc_core::modelled::ExitStatus> {
+        self.ended.lock().then_some(status(None))
     }
 
     fn receive(&self) -> Receipt<u32> {
-        if std::mem::take(&mut self.kernel.lock().mail) { Receipt::Mail(SENT, 0) } else { Receipt::Empty }
+        Receipt::Empty
     }
 }
 
-/// What a joiner does, as `Life::take_mail` does it; where that would poll, the model yields.
-fn join(ledger: &Ledger<u32>, child: &Child) -> Mail<u32> {
-    loop {
-        match ledger.take(child) {
-            Mail::Awaited => thread::yield_now(),
-            other => return other,
+fn thread_child(put_first: bool) {
+    let child = Arc::new((ipc_core::modelled::Ledger::new(), Thread { ended: Mutex::new(false) }));
+    let theirs = child.clone();
+    let life = thread::spawn(move || {
+        let (ledger, thread) = &*theirs;
+        if put_first {
+            ledger.put(7, 0);
         }
+        *thread.ended.lock() = true;
+        if !put_first {
+            ledger.put(7, 0);
+        }
+    });
+    let sweep = thread::spawn({
+        let child = child.clone();
+        move || child.0.status(&child.1)
+    });
+    let (ledger, thread) = &*child;
+    match ledger.take(thread) {
+        Mail::Here(7) => {}
+        Mail::Awaited => {
+            // The joiner's poll: over when the thread has ended.
+            life.join().unwrap();
+            assert_eq!(ledger.take(thread), Mail::Here(7), "of a thread");
+            assert_eq!(ledger.status(thread), Some(exited(0)), "of a thread");
+            assert!(sweep.join().unwrap().is_none_or(|status| status == exited(0)), "of a thread");
+            return;
+        }
+        other => panic!("of a thread: {other:?}"),
     }
+    life.join().unwrap();
+    assert_eq!(ledger.status(thread), Some(exited(0)), "of a thread");
+    assert!(sweep.join().unwrap().is_none_or(|status| status == exited(0)), "of a thread");
 }
 
-/// As `Life::wait`.
-fn wait(ledger: &Ledger<u32>, child: &Child) -> ExitStatus {
-    loop {
-        match ledger.status(child) {
-            Some(status) => return status,
-            None => thread::yield_now(),
-        }
-    }
-}
-
-fn model(body: impl Fn() + Sync + Send + 'static) {
-    loom::model(body);
-}
-
-/// Row "awaited": a value sent before the death is there when the death is, whoever looks when.
 #[test]
-fn a_value_sent_before_the_death_is_not_missed() {
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(false));
-        let lives = thread::spawn({
-            let child = child.clone();
-            move || child.live(false)
-        });
-        assert_eq!(join(&ledger, &child), Mail::Here(SENT));
-        assert_eq!(wait(&ledger, &child), status(0));
-        lives.join().unwrap();
-    });
+fn a_threads_value_is_there_when_its_end_is() {
+    model(|| thread_child(true));
 }
 
-/// The mutant: mail is looked for first and the status after, so that what comes in between is missed.
 #[test]
-#[should_panic]
-fn mutant_mail_before_status() {
-    fn take(ledger: &Ledger<u32>, child: &Child) -> Mail<u32> {
-        let mail = match child.receive() {
-            Receipt::Mail(mail, _) => Mail::Here(mail),
-            _ => Mail::Awaited,
-        };
-        match (mail, ledger.status(child)) {
-            (Mail::Awaited, Some(_)) => Mail::None,
-            (mail, _) => mail,
-        }
-    }
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(false));
-        let lives = thread::spawn({
-            let child = child.clone();
-            move || child.live(false)
-        });
-        let mail = loop {
-            match take(&ledger, &child) {
-                Mail::Awaited => thread::yield_now(),
-                other => break other,
-            }
-        };
-        assert_eq!(mail, Mail::Here(SENT));
-        lives.join().unwrap();
-    });
-}
-
-/// Row "here": two joins of one handle. One gets the value, the other is told that it was taken.
-#[test]
-fn a_value_goes_to_exactly_one() {
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(false));
-        child.live(false);
-        let other = thread::spawn({
-            let (ledger, child) = (ledger.clone(), child.clone());
-            move || join(&ledger, &child)
-        });
-        let mine = join(&ledger, &child);
-        let theirs = other.join().unwrap();
-        match (&mine, &theirs) {
-            (Mail::Here(SENT), Mail::Taken) | (Mail::Taken, Mail::Here(SENT)) => {}
-            both => panic!("{both:?}"),
-        }
-    });
-}
-
-/// Row "none": a child killed before it sent anything. Every join ends, by the status.
-#[test]
-fn a_child_killed_first_leaves_no_value() {
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(false));
-        let lives = thread::spawn({
-            let child = child.clone();
-            move || child.live(true)
-        });
-        assert_eq!(join(&ledger, &child), Mail::None);
-        assert_eq!(join(&ledger, &child), Mail::None);
-        lives.join().unwrap();
-    });
-}
-
-/// Rows "none" and "known" of the status: a join and a sweep ask at once, and hear the same.
-#[test]
-fn all_hear_the_same_status() {
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(false));
-        let other = thread::spawn({
-            let (ledger, child) = (ledger.clone(), child.clone());
-            move || wait(&ledger, &child)
-        });
-        child.live(true);
-        assert_eq!(wait(&ledger, &child), status(0));
-        assert_eq!(other.join().unwrap(), status(0));
-        assert_eq!(child.kernel.lock().reaped, 1);
-    });
-}
-
-/// The mutant: the status is taken and not kept.
-#[test]
-#[should_panic]
-fn mutant_status_not_kept() {
-    model(|| {
-        let child = Child::new(false);
-        let other = thread::spawn({
-            let child = child.clone();
-            move || loop {
-                match child.reap() {
-                    Some(status) => break status,
-                    None => thread::yield_now(),
-                }
-            }
-        });
-        child.live(true);
-        assert_eq!(child.reap(), Some(status(0)));
-        assert_eq!(other.join().unwrap(), status(0));
-    });
-}
-
-/// A foreign `wait` took the status: what the child announced counts, as soon as anybody asks.
-#[test]
-fn a_stolen_status_is_the_announced_one() {
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(true));
-        let lives = thread::spawn({
-            let child = child.clone();
-            move || child.live(false)
-        });
-        assert_eq!(wait(&ledger, &child), status(0));
-        assert_eq!(join(&ledger, &child), Mail::Here(SENT));
-        lives.join().unwrap();
-    });
-}
-
-/// And where it was killed before it could announce anything, nobody knows, and nobody hangs.
-#[test]
-fn a_stolen_status_without_a_value_is_unknown() {
-    model(|| {
-        let (ledger, child) = (Arc::new(Ledger::new()), Child::new(true));
-        let lives = thread::spawn({
-            let child = child.clone();
-            move || child.live(true)
-        });
-        assert!(wait(&ledger, &child).is_unknown());
-        assert_eq!(join(&ledger, &child), Mail::None);
-        lives.join().unwrap();
-    });
+#[should_panic(expected = "of a thread")]
+fn mutant_a_thread_ends_before_it_puts() {
+    model(|| thread_child(false));
 }

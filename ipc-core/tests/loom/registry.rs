@@ -1,145 +1,143 @@
-//! All children of a process: none is lost while it runs, none is kept once it has ended, whoever drops or joins when.
+//! The registry of all children: adding, joining, listing and dropping against each other and against death.
+//!
+//! The registry counts references, so those to children are loom's here: no model and no mutant of this file can deadlock.
+
+use std::sync::Arc as Std;
 
 use ipc_core::modelled::{Member, Registry};
 use ipc_core::primitive::sync::Arc;
-use ipc_core::primitive::sync::atomic::{AtomicBool, Ordering};
-use ipc_core::primitive::thread;
+use ipc_core::primitive::{mutant, thread};
+use loom::model;
 
-/// A child: has it died, and was its zombie taken away. Who asserts holds the two words, and not the child itself.
-#[derive(Default)]
-struct Child {
-    died: Arc<AtomicBool>,
-    reaped: Arc<AtomicBool>,
-}
-
-impl Child {
-    fn new(died: bool) -> Arc<Child> {
-        Arc::new(Child { died: Arc::new(AtomicBool::new(died)), reaped: Arc::new(AtomicBool::new(false)) })
-    }
-}
+use crate::kernel::{Child, killed};
 
 impl Member for Child {
     fn has_ended(&self) -> bool {
-        let died = self.died.load(Ordering::Acquire);
-        if died {
-            self.reaped.store(true, Ordering::Release);
-        }
-        died
+        self.status().is_some()
     }
 }
 
-/// Handles dropped by two threads while another child is added: if that sweep came too early, the next one takes the zombie
-/// away. The death falls anywhere before.
-fn drop_and_sweep(add: impl Fn(&Registry<Child>, Arc<Child>)) {
-    let registry = Registry::new();
-    let child = Child::new(false);
-    let (died, reaped) = (child.died.clone(), child.reaped.clone());
-    add(&registry, child.clone());
-    let drops = thread::spawn({
-        let handle = child.clone();
-        move || {
-            died.store(true, Ordering::Release);
-            drop(handle);
-        }
-    });
+struct Family {
+    registry: Std<Registry<Child>>,
+    child: Arc<Child>,
+}
+
+impl Family {
+    fn new() -> Family {
+        let family = Family { registry: Std::new(Registry::new()), child: Arc::new(Child::new()) };
+        family.registry.add(family.child.clone());
+        family
+    }
+
+    /// The child as its life, which holds no reference of its parent's.
+    fn dies(&self) -> thread::JoinHandle<()> {
+        let process = self.child.process.clone();
+        thread::spawn(move || process.end(killed()))
+    }
+
+    fn joins(&self) -> thread::JoinHandle<()> {
+        let (registry, child) = (self.registry.clone(), self.child.clone());
+        thread::spawn(move || {
+            assert_eq!(child.wait(), killed());
+            registry.remove(&child);
+        })
+    }
+
+    fn lists(&self) -> thread::JoinHandle<usize> {
+        let registry = self.registry.clone();
+        thread::spawn(move || registry.running().len())
+    }
+
+    /// Adds another child, which stays.
+    fn adds(&self) -> (thread::JoinHandle<()>, Std<crate::kernel::Process>) {
+        let (registry, second) = (self.registry.clone(), Arc::new(Child::new()));
+        let process = second.process.clone();
+        // Its handle is dropped at once.
+        (thread::spawn(move || registry.add(second)), process)
+    }
+}
+
+/// Only this child is left.
+fn is_left(registry: &Registry<Child>, process: &Std<crate::kernel::Process>) {
+    let running = registry.running();
+    let left = running.iter().filter(|child| Std::ptr_eq(&child.process, process)).count();
+    assert_eq!((running.len(), left), (1, 1), "the other child is there");
+}
+
+/// A handle is dropped, the child dies, another is added, in any order: the next look has collected the first.
+fn dropped_handle() {
+    let family = Family::new();
+    let (life, (adder, second)) = (family.dies(), family.adds());
+    let Family { registry, child } = family;
+    let process = child.process.clone();
     drop(child);
-    add(&registry, Child::new(false));
-    drops.join().unwrap();
-    add(&registry, Child::new(false));
-    assert!(reaped.load(Ordering::Acquire));
+    life.join().unwrap();
+    adder.join().unwrap();
+    is_left(&registry, &second);
+    assert_eq!(process.given(), 1, "collected");
 }
 
 #[test]
-fn a_dropped_child_that_has_ended_is_swept() {
-    loom::model(|| drop_and_sweep(Registry::add));
+fn a_child_whose_handle_was_dropped_is_collected() {
+    model(dropped_handle);
 }
 
-/// The mutant: only the first two additions sweep, as if one sweep had to be enough.
 #[test]
-#[should_panic]
-fn mutant_one_sweep_is_enough() {
-    loom::model(|| {
-        let added = std::cell::Cell::new(0);
-        drop_and_sweep(|registry, child| {
-            added.set(added.get() + 1);
-            if added.get() <= 2 {
-                registry.add(child);
-            }
-        });
+#[should_panic(expected = "collected")]
+fn mutant_a_child_without_a_handle_is_forgotten() {
+    mutant::with("a child without a handle is forgotten", || model(dropped_handle));
+}
+
+/// A join, `active_children` and a new child.
+fn join_and_list() {
+    let family = Family::new();
+    let (life, joiner, lister) = (family.dies(), family.joins(), family.lists());
+    let (adder, second) = family.adds();
+    adder.join().unwrap();
+    life.join().unwrap();
+    joiner.join().unwrap();
+    assert!(lister.join().unwrap() <= 2);
+    is_left(&family.registry, &second);
+    assert_eq!(family.child.process.given(), 1, "collected");
+}
+
+#[test]
+fn join_list_and_sweep_collect_one_child_once() {
+    model(join_and_list);
+}
+
+#[test]
+#[should_panic(expected = "the other child is there")]
+fn mutant_any_is_removed() {
+    mutant::with("any is removed", || model(join_and_list));
+}
+
+/// Two threads share a handle, and both remove what they joined.
+#[test]
+fn removing_twice_removes_nobody_else() {
+    model(|| {
+        let family = Family::new();
+        let (life, one, two) = (family.dies(), family.joins(), family.joins());
+        let second = Arc::new(Child::new());
+        let process = second.process.clone();
+        family.registry.add(second);
+        [life, one, two].into_iter().for_each(|thread| thread.join().unwrap());
+        is_left(&family.registry, &process);
+        assert_eq!(family.child.process.given(), 1);
     });
 }
 
-/// A join against a sweep: the child is removed once, and the others stay.
+/// Who runs is on every list.
 #[test]
-fn a_join_and_a_sweep_agree() {
-    loom::model(|| {
-        let registry = Arc::new(Registry::new());
-        let (ended, lives) = (Child::new(true), Child::new(false));
-        registry.add(ended.clone());
-        registry.add(lives.clone());
-        let sweeps = thread::spawn({
-            let registry = registry.clone();
-            move || registry.running().len()
-        });
-        assert!(ended.has_ended());
-        registry.remove(&ended);
-        assert_eq!(sweeps.join().unwrap(), 1);
-        let left = registry.running();
-        assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &lives));
-        assert!(ended.reaped.load(Ordering::Acquire));
-    });
-}
-
-/// Children added by two threads while a third looks: none is lost.
-#[test]
-fn no_running_child_is_lost() {
-    loom::model(|| {
-        let registry = Arc::new(Registry::new());
-        let adds: Vec<_> = (0..2)
-            .map(|_| {
-                let registry = registry.clone();
-                thread::spawn(move || registry.add(Child::new(false)))
-            })
-            .collect();
-        assert!(registry.running().len() <= 2);
-        for add in adds {
-            add.join().unwrap();
-        }
-        assert_eq!(registry.running().len(), 2);
-    });
-}
-
-/// The death falls between the look and the removal: a running child is never removed, a dead one is at the next look.
-#[test]
-fn a_death_during_the_look_is_seen_at_the_next() {
-    loom::model(|| {
-        let registry = Arc::new(Registry::new());
-        let child = Child::new(false);
-        registry.add(child.clone());
-        let dies = thread::spawn({
-            let child = child.clone();
-            move || child.died.store(true, Ordering::Release)
-        });
-        let seen = registry.running().len();
-        assert!(seen == 1 || child.died.load(Ordering::Acquire));
-        dies.join().unwrap();
-        assert!(registry.running().is_empty());
-    });
-}
-
-/// The mutant: two steps instead of one lock, so that a child added in between is lost.
-#[test]
-#[should_panic]
-fn mutant_look_and_replace() {
-    loom::model(|| {
-        let members = Arc::new(ipc_core::primitive::sync::Mutex::new(Vec::<Arc<Child>>::new()));
-        let adds = thread::spawn({
-            let members = members.clone();
-            move || members.lock().push(Child::new(false))
-        });
-        let kept: Vec<_> = members.lock().iter().filter(|child| !child.has_ended()).cloned().collect();
-        *members.lock() = kept;
-        adds.join().unwrap();
-        assert_eq!(members.lock().len(), 1);
+fn a_running_child_is_listed_by_all() {
+    model(|| {
+        let family = Family::new();
+        let (one, two) = (family.lists(), family.lists());
+        let (adder, _second) = family.adds();
+        assert!((1..=2).contains(&one.join().unwrap()));
+        assert!((1..=2).contains(&two.join().unwrap()));
+        adder.join().unwrap();
+        assert_eq!(family.registry.running().len(), 2);
+        assert_eq!(family.child.process.given(), 0);
     });
 }

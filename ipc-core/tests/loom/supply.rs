@@ -1,174 +1,163 @@
-//! The client of a fork server: each newborn goes to one caller, none is forgotten, a server that is lost is replaced.
+//! The stock of a fork server's client: takers, renewals, servers that are lost, replaced, or refuse.
 
-use ipc_core::modelled::{Server, Supply};
-use ipc_core::primitive::sync::Arc;
-use ipc_core::primitive::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use ipc_core::primitive::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What all servers of one model have done together.
-#[derive(Default)]
-struct World {
-    asked: AtomicUsize,
-    answered: AtomicUsize,
-    discarded: AtomicUsize,
-    servers: AtomicUsize,
-    /// The next request or answer finds the server dead.
-    killed: AtomicBool,
-}
+use ipc_core::modelled::Supply;
+use ipc_core::primitive::{mutant, thread};
+use loom::model;
 
-struct Link {
+use crate::server::{Link, Newborn, Temper, Trouble, World};
+
+/// A client, as `start/fork_server/client.rs` is one.
+struct Client {
+    supply: Supply<Link>,
     world: Arc<World>,
-    lost: bool,
+    /// The servers there were; not part of what is modelled.
+    servers: AtomicUsize,
+    first: Temper,
 }
 
-#[derive(Debug)]
-struct Lost;
-
-impl World {
-    fn discard(&self, _newborn: usize) {
-        self.discarded.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Link {
-    fn meet(&mut self) -> Result<(), Lost> {
-        self.lost |= self.world.killed.swap(false, Ordering::AcqRel);
-        if self.lost { Err(Lost) } else { Ok(()) }
-    }
-}
-
-impl Server for Link {
-    type Newborn = usize;
-    type Error = Lost;
-
-    fn ask(&mut self) -> Result<(), Lost> {
-        self.meet()?;
-        self.world.asked.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+impl Client {
+    fn new(first: Temper) -> Arc<Client> {
+        let (supply, world) = (Supply::new(), Arc::default());
+        Arc::new(Client { supply, world, servers: AtomicUsize::new(0), first })
     }
 
-    fn answer(&mut self) -> Result<usize, Lost> {
-        self.meet()?;
-        Ok(self.world.answered.fetch_add(1, Ordering::Relaxed))
+    /// Starts a server: the first has its temper, its successors none.
+    fn start(&self) -> Link {
+        let number = self.servers.fetch_add(1, Ordering::Relaxed);
+        let temper = if number == 0 { self.first } else { Temper::default() };
+        Link::new(&self.world, number, temper)
     }
 
-    fn is_lost(&self) -> bool {
-        self.lost
-    }
-}
-
-fn start(world: &Arc<World>) -> Link {
-    world.servers.fetch_add(1, Ordering::Relaxed);
-    Link { world: world.clone(), lost: false }
-}
-
-/// As `ForkServer::newborn`: a server where there is none or a lost one, and another try where it is lost meanwhile.
-fn take(supply: &Supply<Link>, world: &Arc<World>) -> usize {
-    loop {
-        let taken: Result<usize, Lost> = supply.take(
-            |link| Ok(if link.is_none_or(|link| link.lost) { Some(start(world)) } else { None }),
-            |_| true,
-            |newborn| world.discard(newborn),
+    /// One attempt; the server serves if `fits` says so.
+    fn attempt(&self, fits: impl Fn(&Link) -> bool) -> Result<Newborn, Trouble> {
+        let taken = self.supply.take::<Trouble, _>(
+            |link| Ok(link.is_none_or(|link| link.lost || !fits(link)).then(|| self.start())),
+            Newborn::is_alive,
+            Newborn::discard,
+            Link::number,
         );
-        if let Ok(newborn) = taken {
-            return newborn;
+        let (newborn, server) = taken?;
+        assert_eq!(newborn.server, server, "a newborn and what is said of its server belong together");
+        newborn.hand_out();
+        Ok(newborn)
+    }
+
+    /// As often as a server is lost, which is once here.
+    fn take(&self) -> Result<Newborn, Trouble> {
+        match self.attempt(|_| true) {
+            Err(Trouble::Lost) => self.attempt(|_| true),
+            other => other,
         }
     }
+
+    /// The end: what is in stock is given up, and everybody is accounted for.
+    fn check(&self) {
+        self.supply.clear(Newborn::discard);
+        self.world.check();
+    }
 }
 
-/// Rows "asked" and "ready": two callers and a renewal. Every newborn goes to one caller, and what was asked for is handed out,
-/// discarded, or awaited: at the end everything is accounted for.
+fn with<T: 'static>(client: &Arc<Client>, f: impl FnOnce(&Client) -> T + 'static) -> thread::JoinHandle<T> {
+    let client = client.clone();
+    thread::spawn(move || f(&client))
+}
+
+/// Asked 0 and asked n: two takers and a renewal.
+fn takers_and_renewal() {
+    let client = Client::new(Temper::default());
+    let other = with(&client, |client| client.take().is_ok());
+    let renewal = with(&client, |client| client.supply.renew());
+    assert!(client.take().is_ok());
+    client.supply.renew();
+    assert!(other.join().unwrap());
+    renewal.join().unwrap();
+    client.check();
+}
+
 #[test]
-fn each_newborn_goes_to_one_caller() {
-    loom::model(|| {
-        let (supply, world) = (Arc::new(Supply::new()), Arc::new(World::default()));
-        let other = thread::spawn({
-            let (supply, world) = (supply.clone(), world.clone());
-            move || take(&supply, &world)
-        });
-        let renews = thread::spawn({
-            let supply = supply.clone();
-            move || supply.renew()
-        });
-        let mine = take(&supply, &world);
-        let theirs = other.join().unwrap();
-        renews.join().unwrap();
-        assert_ne!(mine, theirs);
-        assert_eq!(world.servers.load(Ordering::Relaxed), 1);
-        supply.clear(|newborn| world.discard(newborn));
-        let asked = world.asked.load(Ordering::Relaxed);
-        assert_eq!(asked, world.answered.load(Ordering::Relaxed));
-        assert_eq!(asked, 2 + world.discarded.load(Ordering::Relaxed));
+fn every_newborn_is_handed_out_once() {
+    model(takers_and_renewal);
+}
+
+#[test]
+#[should_panic(expected = "in one pair of hands")]
+fn mutant_a_renewal_is_not_counted() {
+    mutant::with("a renewal is not counted", || model(takers_and_renewal));
+}
+
+/// Lost: the first server dies after so many steps, wherever its clients are then.
+fn lost_server(dies_after: usize) {
+    let client = Client::new(Temper { dies_after: Some(dies_after), refuses: 0 });
+    let other = with(&client, |client| client.take().is_ok());
+    assert!(client.take().is_ok(), "a lost server is replaced");
+    assert!(other.join().unwrap(), "a lost server is replaced");
+    client.supply.renew();
+    assert!(client.servers.load(Ordering::Relaxed) <= 2, "one loss, one replacement");
+    client.check();
+}
+
+/// Three steps make a newborn. Two are handed out, a third is the spare that nobody takes.
+#[test]
+fn a_lost_server_is_replaced_and_no_newborn_of_it_is_lost() {
+    (0..=9).for_each(|dies_after| model(move || lost_server(dies_after)));
+}
+
+/// Killed between the birth of a spare and its answer: only giving the stock up finds it.
+#[test]
+#[should_panic(expected = "in one pair of hands")]
+fn mutant_old_stock_is_forgotten() {
+    mutant::with("old stock is forgotten", || model(|| lost_server(8)));
+}
+
+/// No source again: a server that its client's process has become unlike is replaced, with its stock.
+#[test]
+fn a_replaced_server_takes_its_stock_with_it() {
+    model(|| {
+        let client = Client::new(Temper::default());
+        let other = with(&client, |client| client.attempt(|link| link.number() > 0).is_ok());
+        assert!(client.attempt(|_| true).is_ok());
+        assert!(other.join().unwrap());
+        client.check();
     });
 }
 
-/// Row "no source": the server is killed at any instant. Whoever takes gets one all the same, from another.
-#[test]
-fn a_lost_server_is_replaced() {
-    loom::model(|| {
-        let (supply, world) = (Arc::new(Supply::new()), Arc::new(World::default()));
-        let kills = thread::spawn({
-            let world = world.clone();
-            move || world.killed.store(true, Ordering::Release)
-        });
-        let first = take(&supply, &world);
-        let second = take(&supply, &world);
-        assert_ne!(first, second);
-        kills.join().unwrap();
-        assert!(world.servers.load(Ordering::Relaxed) <= 2);
-    });
+/// Asked n, and the answer is no: it is told to one caller, or to none where it was about a spare.
+fn refusals(refuses: usize) {
+    let client = Client::new(Temper { dies_after: None, refuses });
+    let other = with(&client, |client| client.take().err());
+    let mine = client.take().err();
+    let told = [mine, other.join().unwrap()].into_iter().flatten().count();
+    assert!(told <= refuses, "a refusal is told once");
+    // What was refused then says nothing about now.
+    assert!(client.take().is_ok() && client.take().is_ok(), "the server works again");
+    client.check();
 }
 
-/// Two callers meet a dead server: one of them replaces it, not both.
 #[test]
-fn a_lost_server_is_replaced_once() {
-    loom::model(|| {
-        let (supply, world) = (Arc::new(Supply::new()), Arc::new(World::default()));
-        take(&supply, &world);
-        world.killed.store(true, Ordering::Release);
-        let other = thread::spawn({
-            let (supply, world) = (supply.clone(), world.clone());
-            move || take(&supply, &world)
-        });
-        let mine = take(&supply, &world);
-        assert_ne!(mine, other.join().unwrap());
-        assert_eq!(world.servers.load(Ordering::Relaxed), 2);
-    });
+fn a_refusal_is_told_once_at_most() {
+    (1..=2).for_each(|refuses| model(move || refusals(refuses)));
 }
 
-/// Dropping the context while another thread renews: what was asked for is given up, by one of the two.
 #[test]
-fn nothing_is_left_when_all_is_given_up() {
-    loom::model(|| {
-        let (supply, world) = (Arc::new(Supply::new()), Arc::new(World::default()));
-        take(&supply, &world);
-        let renews = thread::spawn({
-            let supply = supply.clone();
-            move || supply.renew()
-        });
-        supply.clear(|newborn| world.discard(newborn));
-        renews.join().unwrap();
-        let discarded = world.discarded.load(Ordering::Relaxed);
-        assert_eq!(world.asked.load(Ordering::Relaxed), 1 + discarded);
-    });
+#[should_panic(expected = "more answers are read than were asked for")]
+fn mutant_a_refusal_is_not_counted() {
+    mutant::with("a refusal is not counted", || model(|| refusals(1)));
 }
 
-/// The mutant: a renewal that is not counted under the lock, so that the next answer is taken for another request's.
+/// Asked n, and the spare has died since: it is passed over, and waited for.
 #[test]
-#[should_panic]
-fn mutant_renewal_not_counted() {
-    loom::model(|| {
-        let (supply, world) = (Arc::new(Supply::new()), Arc::new(World::default()));
-        let renews = thread::spawn({
-            let (supply, world) = (supply.clone(), world.clone());
-            move || {
-                take(&supply, &world);
-                supply.with(|stock| stock.map(|stock| stock.source.ask()));
-            }
-        });
-        take(&supply, &world);
-        renews.join().unwrap();
-        supply.clear(|newborn| world.discard(newborn));
-        assert_eq!(world.asked.load(Ordering::Relaxed), world.answered.load(Ordering::Relaxed));
+fn a_dead_spare_is_discarded() {
+    model(|| {
+        let client = Client::new(Temper::default());
+        assert!(client.take().is_ok());
+        let killer = with(&client, |client| client.world.kill(1));
+        let other = with(&client, |client| client.take().is_ok());
+        assert!(client.take().is_ok());
+        assert!(other.join().unwrap());
+        killer.join().unwrap();
+        client.check();
     });
 }
