@@ -188,10 +188,14 @@ impl<T> Child<T> {
         self.life.id().name
     }
 
-    /// Changes what this handle, and errors that come from it, call the child. What the child calls itself it decides
+    /// Changes what this handle, errors that come from it, and relayed lines call the child. What the child calls itself it decides
     /// ([`Current::set_name`](crate::Current::set_name)).
     pub fn set_name(&self, name: impl Into<String>) {
-        *self.life.name.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
+        let name = name.into();
+        for relayed in &self.life.relayed {
+            relayed.rename(&name);
+        }
+        *self.life.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     /// Whether this process's normal exit terminates the child instead of joining it.
