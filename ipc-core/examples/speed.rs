@@ -12,9 +12,13 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 fn main() -> ipc_core::Result<()> {
     let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let only = std::env::args().nth(2);
     for (name, context, rounds) in
         [("fork server", Context::fork_server(), rounds), ("exec", Context::exec(), rounds / 4 + 1)]
     {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         let (mut start, mut join, mut value) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let begin = Instant::now();

@@ -222,9 +222,15 @@ impl Error {
         Error::Os { operation, source, hint, ran: Ran::MayHaveRun }
     }
 
-    /// A value that could not be serialised.
-    pub(crate) fn encode(what: impl Into<String>, why: impl fmt::Display) -> Error {
-        Error::Encode { what: what.into(), why: why.to_string(), ran: Ran::MayHaveRun }
+    /// A value that could not be serialised: because of itself, or because the system would not duplicate what is in it.
+    pub(crate) fn encode(what: impl Into<String>, why: crate::message::Error) -> Error {
+        let what = what.into();
+        match why {
+            crate::message::Error::Os { operation, source } => {
+                Error::os(format!("could not serialise {what}: {operation}"), source)
+            }
+            why => Error::Encode { what, why: why.to_string(), ran: Ran::MayHaveRun },
+        }
     }
 
     /// A value that could not be deserialised.

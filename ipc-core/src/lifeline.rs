@@ -37,12 +37,20 @@ pub(crate) fn arm(childs_end: BorrowedFd<'_>) -> io::Result<()> {
     if std::process::id() == 1 {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     } else {
-        sys::process::signal_when_ready(childs_end, libc::SIGKILL)?;
+        sys::process::signal_when_ready(childs_end, libc::SIGKILL, std::process::id())?;
     }
     if poll::is_ready(childs_end)? {
         sys::process::exit_now(1);
     }
     Ok(())
+}
+
+/// Ties a child that was just born, in its place: until it does so itself it may be stopped, and then would not notice
+/// the end of its parent. (Whom a description signals is its own property, whoever sets it.)
+///
+/// Nothing is lost where this fails, or where the child is process 1 of a namespace: it ties itself as soon as it runs.
+pub(crate) fn arm_newborn(childs_end: BorrowedFd<'_>, pid: u32) {
+    let _ = sys::process::signal_when_ready(childs_end, libc::SIGKILL, pid);
 }
 
 /// Cuts this process loose.

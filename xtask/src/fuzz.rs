@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::exec::{self, Echo};
-use crate::project::{Crate, Means, Project};
+use crate::project::{Crate, Means, Project, sections};
 use crate::test::{self, Options, cell::Cell, cell::Status};
 use crate::tools;
 
@@ -58,22 +58,8 @@ pub(crate) fn targets(member: &Crate) -> Result<Vec<String>> {
     let Some(dir) = member.fuzz_dir() else { return Ok(Vec::new()) };
     let manifest = dir.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    Ok(bins(&text))
-}
-
-fn bins(manifest: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut in_bin = false;
-    for line in manifest.lines().map(str::trim) {
-        if line.starts_with('[') {
-            in_bin = line == "[[bin]]";
-        } else if let Some(("name", value)) = line.split_once('=').map(|(key, value)| (key.trim(), value))
-            && in_bin
-        {
-            names.push(value.trim().trim_matches('"').to_owned());
-        }
-    }
-    names
+    let names = sections(&text, "bin").flatten().filter(|(key, _)| key == "name");
+    Ok(names.map(|(_, name)| name).collect())
 }
 
 fn smoke(
@@ -135,12 +121,6 @@ fn executions(output: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_are_the_manifests_binaries() {
-        let manifest = "[package]\nname = \"x-fuzz\"\n[[bin]]\nname = \"header\"\npath = \"a.rs\"\n\n[[bin]]\nname=\"control\"\n[lib]\nname = \"no\"\n";
-        assert_eq!(bins(manifest), ["header", "control"]);
-    }
 
     #[test]
     fn executions_are_libfuzzers_own_count() {

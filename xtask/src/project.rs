@@ -81,6 +81,8 @@ pub(crate) struct Crate {
     pub(crate) has_bins: bool,
     /// The files of `tests/`, by name.
     pub(crate) tests: Vec<String>,
+    /// Those of them that have a `main` of their own (`harness = false`): one test each, which nextest cannot list.
+    pub(crate) bare: Vec<String>,
     pub(crate) examples: Vec<String>,
     pub(crate) promises: Vec<(Means, u64)>,
     pub(crate) kills: u64,
@@ -104,10 +106,28 @@ impl Crate {
             words.extend(self.has_lib.then(|| "--lib".to_owned()));
             words.extend(self.has_bins.then(|| "--bins".to_owned()));
         }
-        for test in self.tests_of(means) {
+        for test in self.tests_of(means).filter(|test| !self.bare.iter().any(|bare| bare == test)) {
             words.extend(["--test".to_owned(), test.to_owned()]);
         }
         words
+    }
+
+    /// Whether there is anything of a means to look for.
+    pub(crate) fn has(&self, means: Means) -> bool {
+        match means {
+            Means::Unit => self.has_lib || self.has_bins || self.tests_of(means).next().is_some(),
+            Means::Doc => self.has_lib,
+            Means::Fault => self.fault_table().is_some(),
+            Means::Fuzz => self.fuzz_dir().is_some(),
+            Means::Conformance | Means::Loom | Means::Prop | Means::Crash => {
+                self.tests_of(means).next().is_some()
+            }
+        }
+    }
+
+    /// The tests of a means that have a `main` of their own.
+    pub(crate) fn bare_of(&self, means: Means) -> impl Iterator<Item = &str> {
+        self.bare.iter().map(String::as_str).filter(move |test| Means::of_test(test) == means)
     }
 
     pub(crate) fn fuzz_dir(&self) -> Option<PathBuf> {
@@ -195,6 +215,12 @@ fn member(package: &Value) -> Result<Crate> {
         }
     }
     member.tests.sort();
+    // cargo's metadata does not say it.
+    member.bare = sections(&std::fs::read_to_string(&manifest).unwrap_or_default(), "test")
+        .filter(|section| section.iter().any(|(key, value)| key == "harness" && value == "false"))
+        .filter_map(|section| section.into_iter().find(|(key, _)| key == "name"))
+        .map(|(_, name)| name)
+        .collect();
     if let Some(verify) = package["metadata"]["verify"].as_object() {
         for (key, value) in verify {
             promise(&mut member, key, value)
@@ -202,6 +228,25 @@ fn member(package: &Value) -> Result<Crate> {
         }
     }
     Ok(member)
+}
+
+/// The `[[KIND]]` sections of a manifest, their lines as key and bare value.
+pub(crate) fn sections(manifest: &str, kind: &str) -> impl Iterator<Item = Vec<(String, String)>> {
+    let mut sections: Vec<Vec<(String, String)>> = Vec::new();
+    let mut inside = false;
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            inside = line == format!("[[{kind}]]");
+            if inside {
+                sections.push(Vec::new());
+            }
+        } else if let (true, Some((key, value)), Some(section)) =
+            (inside, line.split_once('='), sections.last_mut())
+        {
+            section.push((key.trim().to_owned(), value.trim().trim_matches('"').to_owned()));
+        }
+    }
+    sections.into_iter()
 }
 
 fn promise(member: &mut Crate, key: &str, value: &Value) -> Result {
@@ -247,6 +292,25 @@ mod tests {
         assert_eq!((member.promised(Means::Unit), member.promised(Means::Doc), member.kills), (3, 0, 10));
         assert_eq!(member.variants, ["--test x"]);
         assert_eq!(member.examples, ["walk"]);
+    }
+
+    #[test]
+    fn sections_are_read() {
+        let manifest = "[package]\nname = \"x\"\n[[bin]]\nname = \"header\"\n\n[[test]]\nname=\"init\"\nharness = false\n\
+            [[bin]]\nname=\"control\"\n[lib]\nname = \"no\"\n";
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let read = |kind| sections(manifest, kind).collect::<Vec<_>>();
+        assert_eq!(read("test"), [[pair("name", "init"), pair("harness", "false")]]);
+        assert_eq!(read("bin"), [[pair("name", "header")], [pair("name", "control")]]);
+    }
+
+    #[test]
+    fn a_test_with_its_own_main_is_not_nextests() {
+        let mut member = member(&package(json!({}))).unwrap();
+        member.bare = vec!["spawn".to_owned()];
+        assert_eq!(member.selection(Means::Unit), ["--lib"]);
+        assert_eq!(member.bare_of(Means::Unit).collect::<Vec<_>>(), ["spawn"]);
+        assert_eq!(member.bare_of(Means::Prop).count(), 0);
     }
 
     #[test]

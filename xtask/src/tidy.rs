@@ -5,6 +5,7 @@
 //! the latter: a test that does not run shows nothing); no path of somebody's machine and no registry's
 //! host; nothing at the top level but what was agreed; members inherit version, edition, licence and lints.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -64,18 +65,25 @@ impl Found {
 pub(crate) fn check(project: &Project) -> Result<Found> {
     let mut found = Found::default();
     let checkout = project.root.display().to_string();
-    for file in tracked(&project.root)? {
+    let files = tracked(&project.root)?;
+    let read = |file: &String| fs::read_to_string(project.root.join(file)).ok();
+    let test_modules: BTreeSet<String> = files
+        .iter()
+        .filter(|file| file.ends_with(".rs"))
+        .flat_map(|file| test_modules(file, &read(file).unwrap_or_default()))
+        .collect();
+    for file in files {
         let top = file.split('/').next().unwrap_or_default();
         if !TOP.contains(&top) {
             found.errors.push(format!("{file}: `{top}` is no agreed entry of the top level"));
         }
         // Removed but not yet committed, or no text.
-        let Ok(text) = fs::read_to_string(project.root.join(&file)) else { continue };
+        let Some(text) = read(&file) else { continue };
         found.files += 1;
         found.errors.extend(paths(&file, &text, &checkout));
         if file.ends_with(".rs") {
             length(&file, &text, &mut found);
-            found.errors.extend(source(&file, &text));
+            found.errors.extend(source(&file, &text, test_modules.contains(&file)));
         }
     }
     for member in &project.crates {
@@ -151,21 +159,21 @@ fn names(line: &str, word: &str) -> bool {
 }
 
 /// What every Rust file is held to.
-fn source(file: &str, text: &str) -> Vec<String> {
+fn source(file: &str, text: &str, test_module: bool) -> Vec<String> {
     let mut errors = Vec::new();
     if !text.starts_with("//!") && !text.starts_with("#!") {
         errors.push(format!("{file}: does not begin with `//!`, saying what it is for"));
     }
     let in_tests =
         ["/tests/", "/benches/", "/fuzz_targets/", "/examples/"].iter().any(|dir| file.contains(dir))
-            || file.ends_with("/tests.rs");
+            || test_module;
     let lines: Vec<&str> = text.lines().collect();
     let mut tests = in_tests;
     for (at, line) in lines.iter().enumerate() {
         let trimmed = line.trim_start();
         // By custom the tests are the file's last part.
-        tests |= trimmed.starts_with("#[cfg(test)]")
-            && lines.get(at + 1).is_some_and(|next| next.contains("mod ") && next.ends_with('{'));
+        let inline = lines.get(at + 1).is_some_and(|next| next.contains("mod ") && next.ends_with('{'));
+        tests |= for_tests(trimmed) && inline;
         let code = code(trimmed);
         let place = format!("{file}:{}", at + 1);
         if unsafe_block(&code) && !has_safety(&lines, at) {
@@ -179,6 +187,33 @@ fn source(file: &str, text: &str) -> Vec<String> {
         }
     }
     errors
+}
+
+fn for_tests(attribute: &str) -> bool {
+    attribute.starts_with("#[cfg(test") || attribute.starts_with("#[cfg(all(test")
+}
+
+/// The files of the modules that a file declares for tests only.
+fn test_modules(file: &str, text: &str) -> Vec<String> {
+    let path = Path::new(file);
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let dir = match stem {
+        "mod" | "lib" | "main" => path.with_file_name(""),
+        _ => path.with_extension(""),
+    };
+    let mut modules = Vec::new();
+    for (attribute, declaration) in text.lines().zip(text.lines().skip(1)) {
+        if for_tests(attribute.trim_start())
+            && let Some((_, name)) = declaration.split_once("mod ")
+            && let Some(name) = name.strip_suffix(';')
+        {
+            let dir = dir.join(name);
+            modules.extend(
+                [dir.with_extension("rs"), dir.join("mod.rs")].map(|path| path.display().to_string()),
+            );
+        }
+    }
+    modules
 }
 
 /// A line without its comment and without what stands in string literals.
@@ -253,7 +288,7 @@ mod tests {
     use super::*;
 
     fn errors(body: &str) -> Vec<String> {
-        source("a/src/x.rs", &format!("//! x\n{body}"))
+        source("a/src/x.rs", &format!("//! x\n{body}"), false)
     }
 
     #[test]
@@ -285,26 +320,37 @@ mod tests {
         assert_eq!(errors("f().expect(\"x\");").len(), 1);
         assert_eq!(errors("parser.expect(b'x');\n// f().unwrap()\n"), [""; 0]);
         assert_eq!(errors("#[cfg(test)]\nmod tests {\nf().unwrap();\n}"), [""; 0]);
-        assert_eq!(source("a/tests/x.rs", "//! x\nf().unwrap();"), [""; 0]);
+        assert_eq!(source("a/tests/x.rs", "//! x\nf().unwrap();", false), [""; 0]);
         assert_eq!(errors("let quote = '\"'; f().unwrap();").len(), 1);
     }
 
     #[test]
+    fn modules_for_tests_are_found() {
+        let text = "#[cfg(test)]\npub(crate) mod alone;\nmod b;\n#[cfg(all(test, unix))]\nmod c;\n";
+        assert_eq!(
+            test_modules("a/src/x/mod.rs", text),
+            ["a/src/x/alone.rs", "a/src/x/alone/mod.rs", "a/src/x/c.rs", "a/src/x/c/mod.rs"]
+        );
+        assert_eq!(test_modules("a/src/x.rs", text)[0], "a/src/x/alone.rs");
+        assert_eq!(source("a/src/x/alone.rs", "//! x\nf().unwrap();", true), [""; 0]);
+    }
+
+    #[test]
     fn files_begin_with_what_they_are_for() {
-        assert_eq!(source("a/src/x.rs", "use std;\n").len(), 1);
-        assert_eq!(source("a/src/x.rs", "#![no_main]\n//! x\n"), [""; 0]);
+        assert_eq!(source("a/src/x.rs", "use std;\n", false).len(), 1);
+        assert_eq!(source("a/src/x.rs", "#![no_main]\n//! x\n", false), [""; 0]);
         assert_eq!(errors(concat!("#", "[ignore]\nfn x() {}")).len(), 1);
     }
 
     #[test]
     fn no_path_of_a_machine() {
-        let home = format!("see {}ann/x", "/home/");
+        let home = format!("see {}ann/x", ["/ho", "me/"].concat());
         assert_eq!(paths("a.md", &home, "/checkout").len(), 1);
         assert_eq!(paths("a.md", "in /checkout/src", "/checkout").len(), 1);
         assert_eq!(
             paths(
                 "a.md",
-                &format!("in /proc/self, /tmp/x, src{0}mod.rs and $DIR{0}x", "/home/"),
+                &format!("in /proc/self, /tmp/x, src{0}mod.rs and $DIR{0}x", ["/ho", "me/"].concat()),
                 "/checkout"
             )
             .len(),

@@ -71,6 +71,10 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
                     leave::at_once(1);
                 }
             }
+            // What was sent does not fit into this process: more descriptors than it may have, say.
+            Err(why @ crate::message::Error::DescriptorsLost { .. }) => {
+                report(&control, &Failure::Start(format!("its start message: {why}")), false)
+            }
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };
@@ -135,8 +139,10 @@ fn split(body: &[u8], descriptors: Vec<OwnedFd>) -> std::result::Result<Parts<'_
     let short = || "the start message is too short".to_string();
     let (length, rest) = body.split_first_chunk::<4>().ok_or_else(short)?;
     let (head, args) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)?;
-    let start: Start = descriptors::decode(head, Vec::new()).map_err(|e| format!("the start message: {e}"))?;
-    let streams = (0..).zip(start.stdio).filter(|(_, stream)| *stream == ChildStdio::Given).map(|(number, _)| number);
+    let start: Start =
+        descriptors::decode(head, Vec::new()).map_err(|e| format!("the start message: {e}"))?;
+    let streams =
+        (0..).zip(start.stdio).filter(|(_, stream)| *stream == ChildStdio::Given).map(|(number, _)| number);
     let numbers: Vec<i32> = streams.chain(start.numbers.iter().copied()).collect();
     let mut given = descriptors;
     if given.len() < numbers.len() {
@@ -162,7 +168,8 @@ pub(crate) fn send_start(
     placed: &[BorrowedFd<'_>],
     args: &Encoded,
 ) -> Result<()> {
-    let head = descriptors::encode(start).map_err(|e| Error::encode("the start message", e).with_ran(Ran::DidNotRun))?;
+    let head = descriptors::encode(start)
+        .map_err(|e| Error::encode("the start message", e).with_ran(Ran::DidNotRun))?;
     let length = (head.body.len() as u32).to_le_bytes();
     let mut descriptors = placed.to_vec();
     descriptors.extend(args.descriptors.iter().map(AsFd::as_fd));

@@ -37,13 +37,14 @@ static PASSED: AtomicBool = AtomicBool::new(false);
 /// the feature `hook` on, children never reach it, and calling it is harmless.
 ///
 /// ```no_run
+/// # #[allow(clippy::needless_doctest_main)]
 /// fn main() {
 ///     ipc_core::init();
 ///     // the program
 /// }
 /// ```
 pub fn init() {
-    if !Image::this().is_program() {
+    if sys::elf::is_secure() || !Image::this().is_program() {
         return;
     }
     PASSED.store(true, Ordering::Release);
@@ -55,10 +56,19 @@ pub fn init() {
 /// Refuses to go on in a process where neither door was passed.
 ///
 /// # Errors
-/// [`Error::NoEntry`].
+/// [`Error::NoEntry`]; [`Error::Unsupported`] in a program with raised privileges.
 pub(crate) fn check() -> Result<(), Error> {
     if PASSED.load(Ordering::Acquire) {
         return Ok(());
+    }
+    // A child would have the same privileges, and not be entered either.
+    if sys::elf::is_secure() {
+        return Err(Error::Unsupported {
+            what: "starting a child".into(),
+            why: "this program runs with privileges that its caller does not have (set-user-ID, set-group-ID, or \
+                  capabilities of its file), so nothing in its environment is obeyed"
+                .into(),
+        });
     }
     // A shared library has no door at all, and the image says so better than "no entry" would.
     Image::this().verify()?;

@@ -190,7 +190,12 @@ where
     F::Output: Message,
 {
     let f = crate::sys::conjure::zero_sized::<F>();
-    let args: A = descriptors::decode(args, descriptors).map_err(|e| Failure::Arguments(e.to_string()))?;
+    // A `Deserialize` of the user's may panic: there is no frame above that could be unwound.
+    let decoded = panics::watch(|| catch_unwind(|| descriptors::decode::<A>(args, descriptors)));
+    let args = match decoded {
+        Ok(decoded) => decoded.map_err(|e| Failure::Arguments(e.to_string()))?,
+        Err(panic) => return Err(Failure::Arguments(format!("its Deserialize {panic}"))),
+    };
     run(move || f.call(args))
 }
 

@@ -116,14 +116,18 @@ impl Image {
                     .into(),
             );
         }
-        let vector =
-            std::fs::read(vector).map_err(|e| format!("{vector} cannot be read ({e}): is /proc mounted?"))?;
-        let at_phdr = vector
-            .chunks_exact(16)
-            .map(|pair| pair.split_at(8))
-            .find(|(key, _)| *key == elf::AT_PHDR.to_ne_bytes())
-            .map(|(_, value)| usize::from_ne_bytes(value.try_into().unwrap_or_default()));
-        if at_phdr != Some(self.headers.as_ptr() as usize) {
+        let started = match std::fs::read(vector) {
+            Ok(vector) => {
+                let mut pairs = vector.chunks_exact(16).map(|pair| pair.split_at(8));
+                let at_phdr = pairs.find(|(key, _)| *key == elf::AT_PHDR.to_ne_bytes());
+                let at_phdr =
+                    at_phdr.map(|(_, value)| usize::from_ne_bytes(value.try_into().unwrap_or_default()));
+                at_phdr == Some(self.headers.as_ptr() as usize)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => is_in_the_programs_code()?,
+            Err(e) => return Err(format!("{vector} cannot be read ({e}): is /proc mounted?")),
+        };
+        if !started {
             return Err(
                 "the kernel started another image than this one (a loader, as in `ld.so program`, or an \
                         emulator), and a child would run that"
@@ -143,6 +147,23 @@ impl Image {
         }
         Ok(())
     }
+}
+
+/// Whether this code is that of the program that the kernel started.
+///
+/// A process that has changed its user may not read its auxiliary vector any more (the file belongs to root then). Where
+/// the code of the program that was started begins and ends, it may still know (proc_pid_stat(5)).
+fn is_in_the_programs_code() -> Result<bool, String> {
+    const STAT: &str = "/proc/self/stat";
+    let stat = std::fs::read_to_string(STAT).map_err(|e| format!("{STAT} cannot be read: {e}"))?;
+    // The fields after the name, which may hold anything, begin with number 3; start_code is number 26.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let mut code = fields.skip(26 - 3).map(|field| field.parse::<usize>().unwrap_or(0));
+    let (Some(start), Some(end)) = (code.next(), code.next()) else {
+        return Err(format!("{STAT} has too few fields"));
+    };
+    let here = is_in_the_programs_code as *const () as usize;
+    Ok((start..end).contains(&here))
 }
 
 /// Finds the description of the GNU build id in a note segment (see elf(5), "Notes").

@@ -13,6 +13,11 @@ use rustix::process::{Resource, getrlimit};
 pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
     let makes_tasks = ["clone", "fork", "spawn", "thread"].iter().any(|word| operation.contains(word));
     match source.raw_os_error()? {
+        libc::EMFILE if operation.contains("fork server") => Some(
+            "the fork server has reached its limit RLIMIT_NOFILE: what its preload function has opened counts, and the \
+             limit is what this process had when the server was started"
+                .to_owned(),
+        ),
         libc::EMFILE => Some(format!(
             "the soft limit RLIMIT_NOFILE of this process is {}, and a child needs three descriptors here while its \
              handle lives; raise the limit (`ulimit -n`, setrlimit) or keep fewer handles open",
@@ -30,13 +35,20 @@ pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
             soft(Resource::As),
             if makes_tasks { ", and in a PID namespace so does the death of its first process" } else { "" }
         )),
+        libc::EFBIG => Some(format!(
+            "a large message travels in a memory file, and RLIMIT_FSIZE of this process is {}",
+            soft(Resource::Fsize)
+        )),
         libc::E2BIG => Some(format!(
             "arguments and environment together exceed a quarter of RLIMIT_STACK ({}), or one string exceeds \
              128 KiB; pass large values as arguments of the function",
             soft(Resource::Stack)
         )),
+        libc::ENOENT | libc::ENOTDIR if operation.contains("/proc") => {
+            Some("is /proc mounted here, and the program's loader inside the root directory?".to_owned())
+        }
         libc::ENOSYS => Some("this kernel lacks the call, or a sandbox (seccomp) hides it".to_owned()),
-        libc::EPERM if makes_tasks => Some("a sandbox (seccomp) may forbid the call".to_owned()),
+        libc::EPERM if makes_tasks || operation.contains("exec of") => Some("a sandbox (seccomp) may forbid the call".to_owned()),
         _ => None,
     }
 }

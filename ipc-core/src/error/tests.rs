@@ -32,8 +32,8 @@ fn all() -> Vec<(Error, &'static str)> {
             "could not receive the result: recvmsg: Connection reset by peer (os error 104)",
         ),
         (
-            Error::encode("the arguments", "the length is unknown"),
-            "could not serialise the arguments: the length is unknown",
+            Error::encode("the arguments", unencodable()),
+            "could not serialise the arguments: cannot encode a `T`: the length is unknown",
         ),
         (Error::decode("the result", "hit the end"), "could not deserialise the result: hit the end"),
         (
@@ -128,12 +128,16 @@ fn a_status_becomes_its_error() {
     assert!(matches!(Error::from_status(p3(), ExitStatus::unknown()), Error::StatusUnknown { .. }));
 }
 
+fn unencodable() -> crate::message::Error {
+    crate::message::Error::Encode { type_name: "T", reason: "the length is unknown".into() }
+}
+
 #[test]
 fn whether_it_ran() {
     assert_eq!(panicked().ran(), Ran::Ran);
     assert_eq!(Error::NoEntry.ran(), Ran::DidNotRun);
     assert_eq!(Error::StatusUnknown { child: p3() }.ran(), Ran::MayHaveRun);
-    let error = Error::encode("the arguments", "no");
+    let error = Error::encode("the arguments", unencodable());
     assert_eq!(error.ran(), Ran::MayHaveRun);
     assert_eq!(error.with_ran(Ran::DidNotRun).ran(), Ran::DidNotRun);
     // What says it by itself cannot be talked out of it.

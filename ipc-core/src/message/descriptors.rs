@@ -21,6 +21,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
 use serde::ser::{self, Serialize, Serializer};
 
@@ -39,15 +40,16 @@ pub struct Encoded {
 /// Encodes `value` with its descriptors.
 ///
 /// # Errors
-/// [`Error::Encode`]: what its `Serialize` said, or that a descriptor could not be duplicated. Nothing stays behind.
+/// [`Error::Encode`]: what its `Serialize` said; [`Error::Os`]: a descriptor could not be duplicated. Nothing stays behind.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, Error> {
-    let frame = Open::new(Frame::Collect(Vec::new()));
+    let frame = Open::new(Frame::Collect { descriptors: Vec::new(), refused: None });
     let mut body = Vec::new();
     let encoded = Postcard.encode(value, &mut body);
     // Taken off before the result is looked at; on a panic the guard does it.
     let frame = frame.close();
     match (encoded, frame) {
-        (Ok(()), Some(Frame::Collect(descriptors))) => Ok(Encoded { body, descriptors }),
+        (Ok(()), Some(Frame::Collect { descriptors, .. })) => Ok(Encoded { body, descriptors }),
+        (Err(_), Some(Frame::Collect { refused: Some(error), .. })) => Err(Error::os(NO_DUPLICATE, error)),
         (Ok(()), _) => Err(encode_error::<T>(NO_STACK.to_owned())),
         (Err(error), _) => Err(encode_error::<T>(error.into_reason())),
     }
@@ -71,8 +73,8 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], descriptors: Vec<OwnedFd>) -> Re
 
 /// The descriptors of one value.
 enum Frame {
-    /// It is being encoded.
-    Collect(Vec<OwnedFd>),
+    /// It is being encoded. What the kernel refused is kept beside serde, whose errors are text.
+    Collect { descriptors: Vec<OwnedFd>, refused: Option<Errno> },
     /// It is being decoded; what was taken is gone.
     HandOut(Vec<Option<OwnedFd>>),
 }
@@ -81,6 +83,8 @@ thread_local! {
     /// The frames that are open in this thread, the innermost last.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
+
+const NO_DUPLICATE: &str = "cannot duplicate a file descriptor";
 
 const NO_STACK: &str = "values with file descriptors cannot be sent or received while a thread is ending";
 
@@ -133,9 +137,11 @@ fn innermost<R>(f: impl FnOnce(Option<&mut Frame>) -> Result<R, String>) -> Resu
 /// Puts a duplicate of `descriptor` into the innermost frame and returns its place.
 fn put(descriptor: BorrowedFd<'_>) -> Result<u32, String> {
     innermost(|frame| match frame {
-        Some(Frame::Collect(descriptors)) => {
-            let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 0)
-                .map_err(|error| format!("cannot duplicate a file descriptor: {error}"))?;
+        Some(Frame::Collect { descriptors, refused }) => {
+            let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 0).map_err(|error| {
+                *refused = Some(error);
+                format!("{NO_DUPLICATE}: {error}")
+            })?;
             let place = u32::try_from(descriptors.len()).map_err(|_| "too many descriptors".to_owned())?;
             descriptors.push(duplicate);
             Ok(place)

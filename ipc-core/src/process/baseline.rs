@@ -146,10 +146,18 @@ impl Baseline {
         })
     }
 
+    /// The blocked signals.
+    pub(crate) fn signal_mask(&self) -> u64 {
+        self.signal_mask
+    }
+
     /// Whether a server started at `self` can give a child what `now` says. It cannot where the working directory has
-    /// changed to one without a name, for instance because it was removed.
+    /// changed to one without a name, for instance because it was removed; nor where more descriptors are allowed now: they
+    /// come with the message that would raise the limit.
     pub(crate) fn can_become(&self, now: &Baseline) -> bool {
-        now.directory.path.is_some() || now.directory == self.directory
+        let descriptors = |limits: &[Limit; 16]| limits[Resource::Nofile as usize].soft.unwrap_or(u64::MAX);
+        (now.directory.path.is_some() || now.directory == self.directory)
+            && descriptors(&now.limits) <= descriptors(&self.limits)
     }
 
     /// What a child of a server started at `self` must be told to look as if it were spawned at `now`.

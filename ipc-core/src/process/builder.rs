@@ -17,6 +17,7 @@ use super::life::{Body, Life, Pipes};
 use super::relay;
 use super::resource::{Limit, Resource};
 use super::setup::Setup;
+use super::signal::Signal;
 use super::stdio::{ParentSide, Stdio, Which};
 use super::thread;
 use crate::entry::bootstrap::{self, InMemory};
@@ -349,7 +350,8 @@ impl Builder {
                 theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
                 continue;
             }
-            let failed = |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
+            let failed =
+                |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
             let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
             theirs.push(end.map_or(End::Inherit, End::New));
             ours.push(parents_side);
@@ -378,8 +380,11 @@ impl Builder {
             run_atexit: self.run_atexit,
         };
         let numbered = self.descriptors.iter().map(|(_, descriptor)| descriptor.as_fd());
-        let placed: Vec<_> =
-            streams.iter().filter_map(|(_, given)| given.as_ref().map(Given::as_fd)).chain(numbered).collect();
+        let placed: Vec<_> = streams
+            .iter()
+            .filter_map(|(_, given)| given.as_ref().map(Given::as_fd))
+            .chain(numbered)
+            .collect();
         let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
         drop(streams);
         if let Err(error) = told {
@@ -412,21 +417,32 @@ impl Builder {
             pid,
             owner: std::process::id(),
             daemon,
-            detached: AtomicBool::new(self.detached),
+            detached: AtomicBool::new(false),
             body: Body::Process {
                 pidfd: newborn.pidfd,
                 control: newborn.control,
-                lifeline: Mutex::new(if self.detached { None } else { Some(newborn.lifeline) }),
+                lifeline: Mutex::new(Some(newborn.lifeline)),
             },
             ledger: Ledger::new(),
             pipes: Mutex::new(pipes),
             relayed,
             server: if forked { None } else { self.context.server() },
         });
+        if self.detached
+            && let Err(error) = life.detach()
+        {
+            // The lifeline does the same, should the child be another user's.
+            let _ = life.signal(Signal::KILL);
+            drop(life.cut());
+            life.wait(None)?;
+            return Err(error);
+        }
         family::add(life.clone());
         if acknowledge {
             life.wait_entered()?;
             if let Some(failed) = life.setup_failure()? {
+                // It has ended and nobody gets a handle of it.
+                family::registry().remove(&life);
                 return Err(failed);
             }
         }

@@ -93,20 +93,18 @@ impl<T: Message> Child<T> {
     /// # Errors
     /// As [`join`](Child::join).
     pub fn value(self) -> Result<T> {
-        let delivery = self.life.take_mail(None)?;
         self.life.renew_spare();
+        let delivery = self.life.take_mail(None)?;
         delivery.map_or_else(|| Err(self.no_deadline()), |delivery| self.open(delivery))
     }
 
     fn finish(&self, deadline: Option<Instant>) -> Result<Option<T>> {
+        self.life.renew_spare();
         // The death is awaited first where there is a deadline: a value must not be taken and then not be handed out.
         if deadline.is_some() && self.life.wait(deadline)?.is_none() {
             return Ok(None);
         }
         let delivery = self.life.take_mail(deadline);
-        if delivery.is_ok() {
-            self.life.renew_spare();
-        }
         self.life.wait(None)?;
         family::registry().remove(&self.life);
         self.life.drain_relayed();
@@ -143,7 +141,7 @@ pub(crate) fn error_of(child: ChildId, failure: Failure) -> Error {
             Error::decode(format!("the arguments in {child}"), why).with_ran(Ran::DidNotRun)
         }
         Failure::Panicked(panic) => Error::Panicked { child, panic: Box::new(panic) },
-        Failure::Result(why) => Error::encode(format!("the result in {child}"), why).with_ran(Ran::Ran),
+        Failure::Result(why) => Error::Encode { what: format!("the result in {child}"), why, ran: Ran::Ran },
     }
 }
 
@@ -188,13 +186,11 @@ impl<T> Child<T> {
         self.life.id().name
     }
 
-    /// Changes what this handle, errors that come from it, and relayed lines call the child. What the child calls itself it decides
+    /// Changes what this handle, errors that come from it, and [relayed](crate::Stdio::relay) lines call the child. What the child calls itself it decides
     /// ([`Current::set_name`](crate::Current::set_name)).
     pub fn set_name(&self, name: impl Into<String>) {
         let name = name.into();
-        for relayed in &self.life.relayed {
-            relayed.rename(&name);
-        }
+        self.life.relayed.iter().for_each(|relayed| relayed.rename(&name));
         *self.life.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
@@ -308,7 +304,7 @@ fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result 
 const DRAIN: Duration = Duration::from_secs(1);
 
 impl Life {
-    /// Has the fork server make the next spare, while the child that was just heard from dies.
+    /// Has the fork server make the next spare, while this process waits for a child anyway.
     pub(crate) fn renew_spare(&self) {
         if let Some(server) = self.server.as_ref().and_then(Weak::upgrade) {
             server.renew();

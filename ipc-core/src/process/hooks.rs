@@ -140,9 +140,8 @@ pub(crate) fn run_at_exit(least: i32) {
     }
 }
 
-/// Runs the after-fork functions, in a child that was just forked; what this crate itself has to leave behind first.
+/// Runs the after-fork functions, in a child that was just forked.
 pub(crate) fn run_after_fork() {
-    super::relay::close_inherited_pipes();
     for f in AFTER_FORK.iter() {
         let _ = catch_unwind(AssertUnwindSafe(f));
     }

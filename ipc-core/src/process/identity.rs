@@ -10,9 +10,9 @@ use std::io;
 use std::mem::MaybeUninit;
 
 use rustix::fs::{AtFlags, CWD, statat};
-use rustix::process::{getpgrp, getsid};
 
 use super::baseline::{Task, field};
+use crate::sys::inherit;
 
 /// The lines of /proc/PID/status that belong to it.
 const CREDENTIALS: [&[u8]; 11] = [
@@ -62,6 +62,7 @@ impl Identity {
     }
 
     pub(super) fn from_task(task: &Task, status: &[u8]) -> io::Result<Identity> {
+        let (group, session) = inherit::group_and_session();
         let root = statat(CWD, c"/", AtFlags::empty())?;
         Ok(Identity {
             credentials: credentials(status),
@@ -69,8 +70,8 @@ impl Identity {
             // A kernel without control groups has no such file.
             cgroups: task.read("cgroup").unwrap_or_default(),
             root: (root.st_dev, root.st_ino),
-            group: getpgrp().as_raw_nonzero().get(),
-            session: getsid(None)?.as_raw_nonzero().get(),
+            group,
+            session,
         })
     }
 
@@ -88,6 +89,19 @@ impl Identity {
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
         .collect()
+    }
+}
+
+/// Whether the next child of the calling thread begins a pid namespace, as its process 1.
+pub(crate) fn next_child_begins_a_namespace() -> io::Result<bool> {
+    let task = Task::open()?;
+    let mut room = [MaybeUninit::uninit(); 64];
+    task.link(c"ns/pid", &mut room)?;
+    // A namespace without processes has no name yet (namespaces(7), "/proc/pid/ns/pid_for_children").
+    match task.link(c"ns/pid_for_children", &mut room) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

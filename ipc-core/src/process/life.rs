@@ -192,6 +192,16 @@ impl Life {
     }
 }
 
+impl Life {
+    /// Lets go of the lifeline: the child dies, unless it was detached.
+    pub(crate) fn cut(&self) -> Option<Private> {
+        match &self.body {
+            Body::Process { lifeline, .. } => lifeline.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Body::Thread { .. } => None,
+        }
+    }
+}
+
 impl Member for Life {
     fn has_ended(&self) -> bool {
         self.exit_status().is_some()

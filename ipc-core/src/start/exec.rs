@@ -1,7 +1,7 @@
 //! `Spawn`: the program executed again.
 
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 
@@ -11,7 +11,7 @@ use crate::entry::image::Image;
 use crate::error::{Error, Ran, Result};
 use crate::process::environment::Environment;
 use crate::process::setup::Setup;
-use crate::sys;
+use crate::{lifeline, sys};
 
 /// A child in a fresh copy of the image, with this environment or the process's own.
 pub(crate) fn newborn(environment: Option<&Environment>) -> Result<(Newborn, Setup)> {
@@ -46,6 +46,7 @@ pub(crate) fn newborn(environment: Option<&Environment>) -> Result<(Newborn, Set
         close_range: !sys::switch::is_off("close_range"),
     })
     .map_err(|(step, e)| Error::os(format!("could not start a child: {step}"), e).with_ran(Ran::DidNotRun))?;
+    lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
     Ok((ours.into_newborn(born, true), setup))
 }
 

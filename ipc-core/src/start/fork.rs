@@ -3,12 +3,15 @@
 //! The copy has every descriptor of the original, those of its siblings' lifelines included, and would keep its siblings
 //! alive with them; so what belongs to this crate is taken away from it ([`sys::private`]).
 
+use std::os::fd::AsFd;
+
 use super::{Cradle, Newborn, as_this_process};
 use crate::entry::bootstrap::{self, InMemory, Inherited};
 use crate::entry::hook;
 use crate::error::{Error, Ran, Result};
+use crate::process::relay;
 use crate::process::setup::Setup;
-use crate::sys;
+use crate::{lifeline, sys};
 
 /// A child that is a copy of this process, and waits for its start message.
 pub(crate) fn newborn() -> Result<(Newborn, Setup)> {
@@ -31,9 +34,13 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
     // itself runs there takes only locks that this thread holds now, or that are made anew in every process.
     let forked = sys::private::fork_without(|| unsafe { sys::clone::fork() });
     match forked {
-        Ok(Some(born)) => Ok((ours.into_newborn(born, true), setup)),
+        Ok(Some(born)) => {
+            lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
+            Ok((ours.into_newborn(born, true), setup))
+        }
         Ok(None) => {
             drop(ours);
+            relay::close_inherited_pipes();
             bootstrap::close_own();
             let inherited = Inherited { control: theirs.control, lifeline: theirs.lifeline };
             match function {

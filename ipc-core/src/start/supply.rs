@@ -110,6 +110,8 @@ impl<S: Source> Stock<S> {
             }
             discard(spare);
         }
+        // What was asked for earlier may have been refused earlier, for want of something that is there now.
+        let mut earlier = self.asked;
         loop {
             if self.asked == 0 {
                 // None was made in advance, so children are wanted faster than they are joined: one for now and one to spare.
@@ -118,12 +120,15 @@ impl<S: Source> Stock<S> {
                     self.asked += 1;
                 }
             }
-            let answer = self.source.answer()?;
+            // Whatever the answer is, one is awaited no more.
             self.asked -= 1;
-            if fits(&answer) {
-                return Ok(answer);
+            match self.source.answer() {
+                Ok(answer) if fits(&answer) => return Ok(answer),
+                Ok(answer) => discard(answer),
+                Err(_) if earlier > 0 && !self.source.is_lost() => {}
+                Err(error) => return Err(error),
             }
-            discard(answer);
+            earlier = earlier.saturating_sub(1);
         }
     }
 

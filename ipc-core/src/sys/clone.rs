@@ -113,11 +113,12 @@ extern "C" fn in_child(shared: *mut c_void) -> c_int {
 /// In a vforked child only: it changes the whole descriptor table, and uses no memory but its stack.
 unsafe fn close_on_exec_from(first: u32, close_range: bool) -> bool {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
-    // SAFETY: numbers only.
-    if close_range
-        && unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) } == 0
-    {
-        return true;
+    if close_range {
+        // SAFETY: numbers only.
+        let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+        if done == 0 {
+            return true;
+        }
     }
     // SAFETY: the buffer is on the stack and large enough for several entries of getdents64(2), whose layout is
     // followed within the bytes the kernel says it wrote: d_reclen at 16, d_name at 19.
@@ -190,6 +191,9 @@ impl Copier {
     ///
     /// The caller is single-threaded. Handlers of pthread_atfork do not run. The copy's exit signal is this process's.
     pub(crate) fn copy_as_sibling(&self) -> io::Result<Option<Born>> {
+        if super::switch::is_off("clone") {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
         let mut pidfd: c_int = -1;
         let flags = libc::CLONE_PARENT
             | libc::CLONE_PIDFD

@@ -32,6 +32,13 @@ pub(crate) fn set_uid(uid: u32) -> io::Result<()> {
     check(unsafe { libc::setresuid(uid, uid, uid) })
 }
 
+/// The numbers of the process group and the session; 0 where their leader is outside this pid namespace (which rustix's
+/// types have no room for).
+pub(crate) fn group_and_session() -> (i32, i32) {
+    // SAFETY: neither call fails for the caller itself, or touches memory.
+    unsafe { (libc::getpgrp(), libc::getsid(0)) }
+}
+
 /// The blocked signals of the calling thread, bit 0 being signal 1.
 pub(crate) fn signal_mask() -> io::Result<u64> {
     let mut mask = 0_u64;

@@ -18,19 +18,18 @@ fn fcntl(descriptor: BorrowedFd<'_>, command: i32, argument: i32) -> io::Result<
     }
 }
 
-/// Has the kernel send `signal` to this process when the descriptor becomes ready (fcntl(2), `O_ASYNC`).
-pub(crate) fn signal_when_ready(descriptor: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    fcntl(descriptor, libc::F_SETOWN, std::process::id() as i32)?;
+/// Has the kernel send `signal` to the process `pid` when the descriptor becomes ready (fcntl(2), `O_ASYNC`). The
+/// descriptor is a blocking one: its other status flags are cleared.
+pub(crate) fn signal_when_ready(descriptor: BorrowedFd<'_>, signal: i32, pid: u32) -> io::Result<()> {
+    fcntl(descriptor, libc::F_SETOWN, pid as i32)?;
     fcntl(descriptor, F_SETSIG, signal)?;
-    let flags = fcntl(descriptor, libc::F_GETFL, 0)?;
-    fcntl(descriptor, libc::F_SETFL, flags | libc::O_ASYNC)?;
+    fcntl(descriptor, libc::F_SETFL, libc::O_ASYNC)?;
     Ok(())
 }
 
 /// Takes [`signal_when_ready`] back.
 pub(crate) fn no_signal_when_ready(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = fcntl(descriptor, libc::F_GETFL, 0)?;
-    fcntl(descriptor, libc::F_SETFL, flags & !libc::O_ASYNC)?;
+    fcntl(descriptor, libc::F_SETFL, 0)?;
     Ok(())
 }
 

@@ -262,7 +262,8 @@ mod tests {
     fn a_kernel_that_forgets() {
         let name = "sys::wait::tests::a_kernel_that_forgets";
         if !is_alone(name) {
-            assert!(command(name).env("IPC_CORE_WITHOUT", "pidfd_info").status().unwrap().success());
+            let output = command(name).env("IPC_CORE_WITHOUT", "pidfd_info").output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             return;
         }
         let (mut child, pidfd) = shell("exit 7");

@@ -45,7 +45,11 @@ pub(crate) fn cell(project: &Project, member: &Crate, options: &Options) -> Resu
         return Ok(cell);
     }
     let limits = Limits {
-        times: if options.full { u32::MAX } else { if options.quick { 1 } else { 3 } },
+        times: match (options.full, options.quick) {
+            (true, _) => u32::MAX,
+            (false, true) => 1,
+            (false, false) => 3,
+        },
         only: options.only.clone(),
         scenario: options.scenario.clone(),
     };
@@ -54,7 +58,8 @@ pub(crate) fn cell(project: &Project, member: &Crate, options: &Options) -> Resu
     let swept = Table::parse(&text).and_then(|table| {
         let (program, time) = build(project, &member.name, "fault_walk")?;
         cell.build = time;
-        sweep(&Walker { program, scratch: walk::scratch(&project.target)? }, &table, &limits)
+        let walker = Walker { program, scratch: walk::scratch(&project.target)?, hang: walk::HANG };
+        sweep(&walker, &table, &limits)
     });
     cell.time = begin.elapsed().saturating_sub(cell.build);
     match swept {

@@ -72,13 +72,12 @@ pub(super) fn sweep(walker: &Walker, table: &Table, limits: &Limits) -> Result<S
     let mut swept = Swept::default();
     let mut jobs = Vec::new();
     for scenario in &scenarios {
-        plan(walker, table, limits, scenario, &mut jobs, &mut swept)?;
+        plan(walker, table, limits, scenario, &mut jobs, &mut swept);
     }
     println!("  {} scenarios, {} rows, {} sweeps", scenarios.len(), table.rows.len(), jobs.len());
 
     let mut hits: BTreeMap<String, u32> = BTreeMap::new();
     for (job, done) in jobs.iter().zip(exec::run_all(&jobs, |job| one(walker, limits, job))) {
-        let done = done?;
         *hits.entry(name(job.row)).or_default() += done.hits;
         swept.injections += done.hits;
         swept.errors += done.errors;
@@ -113,28 +112,36 @@ fn plan<'a>(
     scenario: &'a str,
     jobs: &mut Vec<Job<'a>>,
     swept: &mut Swept,
-) -> Result {
+) {
     let mut fail = |what: String| {
         let repeat = format!("--scenario {scenario}");
         swept.failures.push(Failure { row: None, what: format!("`{scenario}` untouched: {what}"), repeat });
     };
     for who in Who::ALL {
-        let Some(walked) = walker.walk(scenario, who, None)? else { continue };
+        let walked = match walker.walk(scenario, who, None) {
+            Ok(Some(walked)) => walked,
+            Ok(None) => continue,
+            Err(why) => {
+                fail(format!("({}) {why}", who.name()));
+                return;
+            }
+        };
         let trace = &walked.trace;
         if who != Who::Children && !(trace.begun && trace.ended) {
             fail(format!("({}) the trace lacks a mark: {:?}", who.name(), walked.verdict));
-            return Ok(());
+            return;
         }
         match &walked.verdict {
             Ok(Answer::Ok) => {}
             other => {
                 fail(format!("({}) {other:?}", who.name()));
-                return Ok(());
+                return;
             }
         }
         let unknown: BTreeSet<&str> = trace.names().filter(|call| !table.knows(call)).collect();
-        for call in unknown {
-            fail(format!("({}) makes the call {call}, which the table neither lists nor skips", who.name()));
+        if !unknown.is_empty() {
+            let calls = unknown.into_iter().collect::<Vec<_>>().join(" ");
+            fail(format!("({}) makes calls that the table neither lists nor skips: {calls}", who.name()));
         }
         for row in table.rows.iter().filter(|row| row.applies(scenario)) {
             if limits.only.as_ref().is_some_and(|only| !row.is(only)) {
@@ -150,18 +157,24 @@ fn plan<'a>(
             }
         }
     }
-    Ok(())
 }
 
 /// Sweeps one row in one scenario.
-fn one(walker: &Walker, limits: &Limits, job: &Job<'_>) -> Result<Done> {
+fn one(walker: &Walker, limits: &Limits, job: &Job<'_>) -> Done {
     let mut done = Done::default();
     for at in 1..=limits.times {
         let injection = Injection { call: &job.row.call, error: &job.row.error, at };
         let mut hit = false;
         // Beyond what the untouched run made, once is enough to see that nothing is there.
         for _ in 0..if at <= job.calls { TRIES } else { 1 } {
-            let Some(walked) = walker.walk(job.scenario, job.who, Some(&injection))? else { break };
+            let walked = match walker.walk(job.scenario, job.who, Some(&injection)) {
+                Ok(Some(walked)) => walked,
+                Ok(None) => break,
+                Err(why) => {
+                    done.failures.push(failure(job, at, &why, Duration::ZERO));
+                    return done;
+                }
+            };
             if walked.trace.inside == 0 {
                 continue;
             }
@@ -178,7 +191,7 @@ fn one(walker: &Walker, limits: &Limits, job: &Job<'_>) -> Result<Done> {
             break;
         }
     }
-    Ok(done)
+    done
 }
 
 fn failure(job: &Job<'_>, at: u32, why: &str, time: Duration) -> Failure {

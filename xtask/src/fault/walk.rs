@@ -20,7 +20,7 @@ use crate::Result;
 use crate::exec::{self, Running};
 
 /// How long a walk may take once it goes on: a guard against hanging.
-const HANG: Duration = Duration::from_secs(10);
+pub(super) const HANG: Duration = Duration::from_secs(10);
 /// How long until it stands at its mark, and until strace is attached.
 const READY: Duration = Duration::from_secs(30);
 
@@ -77,6 +77,8 @@ pub(super) enum Answer {
 pub(super) struct Walker {
     pub(super) program: PathBuf,
     pub(super) scratch: PathBuf,
+    /// [`HANG`], but for tests of hanging.
+    pub(super) hang: Duration,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -131,7 +133,7 @@ impl Walker {
             // If it is gone, the wait below says so.
             let _ = rustix::process::kill_process(pid, Signal::CONT);
         }
-        let status = program.wait(begin + HANG)?;
+        let status = program.wait(begin + self.hang)?;
         let time = begin.elapsed();
         let left = program.end();
         // strace ends with the last of what it traced, and all of that is gone now.
@@ -140,7 +142,7 @@ impl Walker {
 
         let trace = Trace::parse(&files.read("trace"), who != Who::Children);
         let verdict = match status {
-            None => Err(format!("hung: killed after {} s", HANG.as_secs())),
+            None => Err(format!("hung: killed after {} s", self.hang.as_secs())),
             Some(_) if !left.is_empty() => Err(format!("left running: {}", left.join("; "))),
             Some(status) if !status.success() => Err(format!("{status}: {}", files.said())),
             Some(_) => answer(&files.read("out")),

@@ -102,20 +102,21 @@ fn tidy(project: &Project) -> Result<Cell> {
 /// Python's list against the tests that passed in this run.
 pub(crate) fn parity(project: &Project, cells: &[Cell]) -> Cell {
     println!("\n== parity");
-    let mut cell = Cell::new("workspace", "parity", 0, "cargo xtask parity".to_owned());
+    // One check, not a test a row: the tests that the rows name are counted where they ran.
+    let mut cell = Cell::new("workspace", "parity", 1, "cargo xtask parity".to_owned());
     let passed = cells.iter().flat_map(|cell| cell.passed.iter().cloned()).collect();
+    cell.ran = 1;
     match parity::check(project, &passed) {
         Err(why) => {
-            cell.ran = 1;
             cell.failed = 1;
             cell.fail(why);
         }
         Ok(found) => {
             found.print();
-            cell.ran = found.rows;
-            cell.failed = found.errors.len() as u64;
             cell.note = found.summary();
             if let Some(first) = found.errors.first() {
+                cell.failed = 1;
+                cell.note += &format!("; {} errors", found.errors.len());
                 cell.fail(first.clone());
             }
         }

@@ -35,7 +35,13 @@ pub(crate) fn run(project: &Project, member: &Crate, means: Means, options: &Opt
             }
         } else {
             suite.cargo_test(&mut cell, &selection)?;
+            if means != Means::Doc {
+                suite.without_nextest(&mut cell);
+            }
         }
+    }
+    for bare in member.bare_of(means) {
+        suite.cargo_test(&mut cell, &["--test".to_owned(), bare.to_owned()])?;
     }
     if means == Means::Unit {
         for variant in &member.variants {
@@ -58,6 +64,7 @@ impl Suite<'_> {
     fn nextest(&self, cell: &mut Cell, selection: &[String]) -> Result {
         let mut words = ["nextest", "run", "-p", &self.member.name].map(str::to_owned).to_vec();
         words.extend_from_slice(selection);
+        let build = words.clone();
         words.extend(["--config-file".to_owned(), self.config()]);
         let profile = match self.means {
             Means::Crash if self.options.full => "full",
@@ -74,7 +81,7 @@ impl Suite<'_> {
             words.extend(["--success-output", "immediate"].map(str::to_owned));
         }
         let repeat = format!("cargo nextest run -p {} {}", self.member.name, selection.join(" "));
-        let Some(done) = self.build_and_run(cell, &words, "--no-run", &[], &repeat)? else { return Ok(()) };
+        let Some(done) = self.build_and_run(cell, &build, &words, &repeat)? else { return Ok(()) };
         match counts::nextest(&done.output) {
             Some(counts) => self.take(cell, counts, &done, &repeat),
             None => self.broken(cell, format!("nextest gave no summary: {}", done.why()), &repeat),
@@ -88,14 +95,25 @@ impl Suite<'_> {
         Ok(())
     }
 
+    /// The tests ran, but not under nextest, which is half of what they are to show.
+    fn without_nextest(&self, cell: &mut Cell) {
+        let how = "not run under nextest: cargo install --locked cargo-nextest".to_owned();
+        if self.options.ci {
+            self.broken(cell, how, &cell.command.clone());
+        } else {
+            cell.note = [std::mem::take(&mut cell.note), how].join(" ").trim_start().to_owned();
+        }
+    }
+
     /// What ran under nextest must pass under `cargo test` as well; it is the same test, counted once.
     fn again_by_cargo_test(&self, cell: &mut Cell, selection: &[String]) -> Result {
-        let (ran, skipped) = (cell.ran, cell.skipped);
+        let (ran, skipped, failed) = (cell.ran, cell.skipped, cell.failed);
         let Some((counts, done, repeat)) = self.by_cargo_test(cell, selection)? else { return Ok(()) };
-        let again = counts.ran();
+        let (again, failed_again) = (counts.ran(), counts.failed);
         self.take(cell, counts, &done, &repeat);
-        // The first run's count stands. Failures of both were added, which is right.
+        // The first run's count stands, and what failed twice is one failure.
         (cell.ran, cell.skipped) = (ran, skipped);
+        cell.failed -= failed.min(failed_again);
         cell.passed.sort();
         cell.passed.dedup();
         if again != ran {
@@ -112,10 +130,13 @@ impl Suite<'_> {
     ) -> Result<Option<(Counts, Finished, String)>> {
         let mut words = ["test", "-p", &self.member.name].map(str::to_owned).to_vec();
         words.extend_from_slice(selection);
+        let build = words.clone();
         words.extend(["--no-fail-fast", "--color", "never"].map(str::to_owned));
-        let tail: &[&str] = if self.means == Means::Crash { &["--", "--show-output"] } else { &[] };
+        if self.means == Means::Crash {
+            words.extend(["--", "--show-output"].map(str::to_owned));
+        }
         let repeat = format!("cargo test -p {} {}", self.member.name, selection.join(" "));
-        let Some(done) = self.build_and_run(cell, &words, "--no-run", tail, &repeat)? else {
+        let Some(done) = self.build_and_run(cell, &build, &words, &repeat)? else {
             return Ok(None);
         };
         let ok = done.status.is_some_and(|status| status.success());
@@ -126,14 +147,15 @@ impl Suite<'_> {
     fn build_and_run(
         &self,
         cell: &mut Cell,
+        build: &[String],
         words: &[String],
-        build: &str,
-        tail: &[&str],
         repeat: &str,
     ) -> Result<Option<Finished>> {
         // There is no building documentation examples apart from running them.
         if self.means != Means::Doc {
-            let built = exec::run(self.command(words, &[build]), LIMIT, Echo::Text)?;
+            let mut command = self.command(build);
+            command.arg("--no-run");
+            let built = exec::run(command, LIMIT, Echo::Text)?;
             cell.build += built.time;
             if !built.ok() {
                 self.broken(cell, format!("does not build: {}", built.why()), repeat);
@@ -141,14 +163,14 @@ impl Suite<'_> {
             }
         }
         let limit = if self.options.full { FULL_LIMIT } else { LIMIT };
-        let done = exec::run(self.command(words, tail), limit, Echo::Text)?;
+        let done = exec::run(self.command(words), limit, Echo::Text)?;
         cell.time += done.time;
         Ok(Some(done))
     }
 
-    fn command(&self, words: &[String], tail: &[&str]) -> Command {
+    fn command(&self, words: &[String]) -> Command {
         let mut command = cargo();
-        command.current_dir(&self.project.root).args(words).args(tail);
+        command.current_dir(&self.project.root).args(words);
         self.options.tell(&mut command);
         command
     }

@@ -14,6 +14,7 @@ use crate::message::packet::{self, Frame, Received};
 use crate::poll;
 use crate::process::baseline::Snapshot;
 use crate::process::current;
+use crate::process::identity::next_child_begins_a_namespace;
 use crate::process::setup::Setup;
 use crate::start::supply::{Source, Supply};
 use crate::start::{Cradle, Ends, Newborn, exec, socket_pair};
@@ -54,8 +55,9 @@ impl ForkServer {
             return Ok(None);
         }
         let captured = Snapshot::capture();
-        let now =
-            captured.map_err(|e| Error::os("could not look at this process", e).with_ran(Ran::DidNotRun))?;
+        let now = captured.map_err(|e| {
+            Error::os("could not start a child: reading /proc/thread-self", e).with_ran(Ran::DidNotRun)
+        })?;
         let supply = self.supply();
         let mut attempt = 1;
         loop {
@@ -69,11 +71,13 @@ impl ForkServer {
             );
             match taken {
                 Ok(newborn) => {
-                    let setup = supply.with(|stock| {
+                    let mut setup = supply.with(|stock| {
                         stock
                             .map(|stock| stock.source.then.baseline.difference(&now.baseline))
                             .unwrap_or_default()
                     });
+                    // The server blocks all signals, and so does what it forks until it is told otherwise.
+                    setup.signal_mask = Some(now.baseline.signal_mask());
                     return Ok(Some((newborn, setup)));
                 }
                 Err(Trouble::Unfit(why)) => {
@@ -108,6 +112,12 @@ impl ForkServer {
 
     /// Starts a server process.
     fn start(&self, now: &Snapshot) -> Result<Link, Trouble> {
+        // A kernel without the links has no such namespaces either.
+        if next_child_begins_a_namespace().unwrap_or(false) {
+            let why =
+                "the server would be process 1 of a new pid namespace, which cannot clone with CLONE_PARENT";
+            return Err(Trouble::Unfit(why.into()));
+        }
         let (ours, theirs) = socket_pair()?;
         let (process, _) = exec::newborn(None)?;
         let identity_of_server = current::identity_of_helper("fork server");
@@ -216,6 +226,16 @@ impl Source for Link {
         let number = <[u8; 4]>::try_from(&frame.body[..]).map(u32::from_le_bytes);
         match (frame.kind, number, frame.descriptors.pop()) {
             (FORKED, Ok(pid), Some(pidfd)) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
+            // Not a limit that was met, but the call itself: a sandbox, an older kernel, or the server is process 1.
+            (REFUSED, Ok(errno), None)
+                if matches!(errno as i32, libc::EPERM | libc::ENOSYS | libc::EINVAL) =>
+            {
+                self.lost = true;
+                let refused = std::io::Error::from_raw_os_error(errno as i32);
+                Err(Trouble::Unfit(format!(
+                    "clone with CLONE_PARENT is refused in the fork server: {refused}"
+                )))
+            }
             (REFUSED, Ok(errno), None) => {
                 let refused = std::io::Error::from_raw_os_error(errno as i32);
                 Err(Error::os("could not start a child: clone in the fork server", refused)

@@ -13,8 +13,8 @@ use crate::entry::bootstrap::{self, Inherited};
 use crate::entry::identity::Name;
 use crate::message::descriptors::Descriptor;
 use crate::message::packet::{self, Received};
-use crate::sys;
 use crate::sys::clone::Copier;
+use crate::{lifeline, sys};
 
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 
@@ -43,8 +43,18 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
     if !say(READY, "") {
         return;
     }
-    while let Ok(Received::Frame(frame)) = packet::recv(socket.as_fd()) {
-        let Ok([control, lifeline]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else { return };
+    let refuse = |errno: i32| packet::send(socket.as_fd(), REFUSED, &[&errno.to_le_bytes()], &[]);
+    loop {
+        let frame = match packet::recv(socket.as_fd()) {
+            Ok(Received::Frame(frame)) => frame,
+            // No room for the newborn's descriptors; the request itself has been read.
+            Err(crate::message::Error::DescriptorsLost { .. }) => match refuse(libc::EMFILE) {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            _ => return,
+        };
+        let Ok([control, childs_end]) = <[OwnedFd; 2]>::try_from(frame.descriptors) else { return };
         if frame.kind != FORK {
             return;
         }
@@ -52,17 +62,15 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         sys::runtime::flush_before_copy();
         let answered = match copier.copy_as_sibling() {
             Ok(Some(born)) => {
+                lifeline::arm_newborn(childs_end.as_fd(), born.pid);
                 packet::send(socket.as_fd(), FORKED, &[&born.pid.to_le_bytes()], &[born.pidfd.as_fd()])
             }
             Ok(None) => {
                 drop(socket);
                 bootstrap::close_own();
-                bootstrap::enter(Inherited { control, lifeline })
+                bootstrap::enter(Inherited { control, lifeline: childs_end })
             }
-            Err(e) => {
-                let errno = e.raw_os_error().unwrap_or(libc::EAGAIN);
-                packet::send(socket.as_fd(), REFUSED, &[&errno.to_le_bytes()], &[])
-            }
+            Err(e) => refuse(e.raw_os_error().unwrap_or(libc::EAGAIN)),
         };
         if answered.is_err() {
             return;
