@@ -128,10 +128,6 @@ struct Affinity(CpuSet);
 
 impl Baseline {
     /// Of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// /proc is missing or closed to us.
     #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Baseline> {
         Baseline::from_status(&Task::open()?.read("status")?)

@@ -54,10 +54,6 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// /proc is missing or closed to us.
     #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Identity> {
         let task = Task::open()?;
@@ -79,9 +75,9 @@ impl Identity {
         })
     }
 
-    /// What differs, in words, for a log or an error: `namespaces`, `session`.
+    /// What differs, in words.
     #[cfg(test)]
-    pub(crate) fn differs_in(&self, other: &Identity) -> Vec<&'static str> {
+    fn differs_in(&self, other: &Identity) -> Vec<&'static str> {
         [
             ("credentials or sandbox", self.credentials != other.credentials),
             ("namespaces", self.namespaces != other.namespaces),
