@@ -10,7 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 pub(crate) fn is_ready(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
     // No deadline and no list: a fresh child calls this, and pays for every page that it touches.
     let mut polled = [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)];
-    Ok(rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+    loop {
+        match rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result? > 0),
+        }
+    }
 }
 
 /// Waits until one of them is ready to be read (or its other side is gone); `false` when the deadline passed first.

@@ -59,9 +59,8 @@ pub(crate) fn close_own() {
 
 fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     let Inherited { control, lifeline } = inherited;
-    if lifeline::arm(lifeline.as_fd()).is_err() {
-        leave::at_once(1);
-    }
+    // If that fails, the parent's death still is the end of its socket; and there is somebody to tell once it has spoken.
+    let tied = lifeline::arm(lifeline.as_fd());
     let frame = loop {
         match packet::recv(control.as_fd()) {
             Ok(Received::Frame(frame)) if frame.kind == wire::START => break frame,
@@ -75,9 +74,13 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
             Err(why @ crate::message::Error::DescriptorsLost { .. }) => {
                 report(&control, &Failure::Start(format!("its start message: {why}")), false)
             }
+            Err(e) => report(&control, &Failure::Start(format!("its start message: {e}")), false),
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };
+    if let Err(e) = tied {
+        report(&control, &setup_failure("arming the lifeline", &e), false);
+    }
     let Parts { start, args, placed, for_args } = match split(&frame.body, frame.descriptors) {
         Ok(parts) => parts,
         Err(why) => report(&control, &Failure::Start(why), false),
@@ -89,8 +92,8 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
-    if acknowledge && packet::send(control.as_fd(), wire::ENTERED, &[], &[]).is_err() {
-        leave::at_once(1);
+    if acknowledge && let Err(e) = packet::send(control.as_fd(), wire::ENTERED, &[], &[]) {
+        report(&control, &setup_failure("telling its parent so", &e), run_atexit);
     }
     if sys::process::was_cloned() {
         hooks::run_after_fork();
@@ -196,11 +199,11 @@ fn become_what(
     // Whatever of ours stands on a wanted number moves away before anything is placed.
     let control = match sys::descriptor::move_off(control, &numbers) {
         Ok(control) => control,
-        Err(_) => leave::at_once(1), // with the socket gone there is nobody to tell; the exit code is
+        Err((control, e)) => return Err((control, setup_failure("moving descriptors", &e))),
     };
     let lifeline = match sys::descriptor::move_off(lifeline, &numbers) {
         Ok(lifeline) => lifeline,
-        Err(e) => return Err((control, setup_failure("moving descriptors", &e))),
+        Err((_, e)) => return Err((control, setup_failure("moving descriptors", &e))),
     };
     for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
         own.store(number, Ordering::Relaxed);
@@ -242,6 +245,16 @@ pub(crate) fn send_failure(control: BorrowedFd<'_>, failure: &Failure) {
     if let Ok(encoded) = descriptors::encode(failure) {
         // If the parent is gone there is nobody to tell, and the exit code says the rest.
         let _ = packet::send(control, wire::FAILED, &[&encoded.body], &[]);
+    }
+}
+
+/// What a child has said that ended before it ran anything.
+pub(crate) fn refusal(control: BorrowedFd<'_>) -> Option<Failure> {
+    match packet::try_recv(control) {
+        Ok(Received::Frame(frame)) if frame.kind == wire::FAILED => {
+            descriptors::decode(&frame.body, frame.descriptors).ok()
+        }
+        _ => None,
     }
 }
 

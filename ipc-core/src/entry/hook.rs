@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bootstrap;
 use super::image::Image;
+use super::leave;
 use crate::error::Error;
 use crate::sys;
 
@@ -94,13 +95,25 @@ fn take_marker() -> Option<bootstrap::Inherited> {
         return None;
     }
     let marker = sys::environment::take(MARKER)?;
+    let [control, lifeline] = parse(&marker)?;
+    let adopt = |number| match sys::descriptor::adopt_inherited(number) {
+        Ok(adopted) => adopted,
+        // A child in all likelihood: it must not go on to `main`, and there is nobody whom it could tell.
+        Err(_) => leave::at_once(1),
+    };
+    Some(bootstrap::Inherited { control: adopt(control)?, lifeline: adopt(lifeline)? })
+}
+
+/// The two descriptors that a marker names; `None` if it is somebody else's child's, who forwarded its environment.
+pub(crate) fn parse(marker: &str) -> Option<[i32; 2]> {
     let mut parts = marker.split(':');
-    let (version, image) = (parts.next()?, parts.next()?);
-    if version != VERSION || image.parse() != Ok(Image::this().fingerprint()) {
-        return None; // somebody else's child, who forwarded its environment
+    if parts.next()? != VERSION || parts.next()?.parse() != Ok(Image::this().fingerprint()) {
+        return None;
     }
-    let mut descriptor = || sys::descriptor::adopt_inherited(parts.next()?.parse().ok()?);
-    Some(bootstrap::Inherited { control: descriptor()?, lifeline: descriptor()? })
+    let [control, lifeline] = [parts.next()?.parse().ok()?, parts.next()?.parse().ok()?];
+    // Each is taken into possession, so one number cannot stand for both.
+    (parts.next().is_none() && control >= 0 && lifeline >= 0 && control != lifeline)
+        .then_some([control, lifeline])
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -11,6 +11,7 @@
 //! (Device and inode would not do: they differ between `stat` and `maps` on btrfs and overlayfs.)
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
@@ -96,16 +97,18 @@ impl Image {
         elf::program_headers_of_the_program() == self.headers.as_ptr() as usize
     }
 
-    /// Checks that executing `/proc/self/exe` would start this image; the answer is kept.
+    /// Checks that executing `/proc/self/exe` would start this image. Once it is known to, it is not checked again; the reason
+    /// of a refusal may pass (no descriptor was free).
     ///
     /// # Errors
     /// [`Error::Image`], when it would start something else, or cannot be known.
     pub(crate) fn verify(&self) -> Result<(), Error> {
-        static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-        ANSWER
-            .get_or_init(|| self.check("/proc/self/auxv", "/proc/self/exe"))
-            .clone()
-            .map_err(|why| Error::Image { why })
+        static VERIFIED: OnceLock<()> = OnceLock::new();
+        if VERIFIED.get().is_none() {
+            self.check("/proc/self/auxv", "/proc/self/exe").map_err(|why| Error::Image { why })?;
+            VERIFIED.get_or_init(|| ());
+        }
+        Ok(())
     }
 
     fn check(&self, vector: &str, exe: &str) -> Result<(), String> {
@@ -135,15 +138,17 @@ impl Image {
             );
         }
         let file = File::open(exe).map_err(|e| format!("{exe} cannot be opened: {e}"))?;
-        let same = |mapped: &[u8], offset: u64| {
-            let mut read = vec![0; mapped.len()];
-            file.read_exact_at(&mut read, offset).is_ok() && read == mapped
-        };
         let notes = self.headers.iter().filter(|h| h.kind == elf::NOTE);
-        if !same(elf::header_bytes(), 0)
-            || !notes.into_iter().all(|h| same(elf::segment(self.bias, h), h.offset))
-        {
-            return Err(format!("{exe} is another program than the one that runs here"));
+        let notes = notes.map(|h| (elf::segment(self.bias, h), h.offset));
+        for (mapped, offset) in std::iter::once((elf::header_bytes(), 0)).chain(notes) {
+            let mut read = vec![0; mapped.len()];
+            match file.read_exact_at(&mut read, offset) {
+                Ok(()) if read == mapped => {}
+                Err(e) if e.kind() != ErrorKind::UnexpectedEof => {
+                    return Err(format!("{exe} cannot be read: {e}"));
+                }
+                _ => return Err(format!("{exe} is another program than the one that runs here")),
+            }
         }
         Ok(())
     }

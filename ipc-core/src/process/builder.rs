@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use super::child::Child;
+use super::child::{Child, error_of};
 use super::current::{self, AuthKey, Identity};
 use super::environment::Environment;
 use super::family;
@@ -356,7 +356,7 @@ impl Builder {
         let (theirs, ours) = match open_streams(wished) {
             Ok(opened) => opened,
             Err(error) => {
-                newborn.abandon();
+                let _ = newborn.abandon();
                 return Err(error);
             }
         };
@@ -381,10 +381,13 @@ impl Builder {
         drop(streams);
         if let Err(error) = told {
             let child = ChildId { name, pid: newborn.pid };
+            // If it has ended before, it may have said why.
+            let refusal = bootstrap::refusal(newborn.control.as_fd());
             // The same whether it is killed now or had ended: then its status is its own.
             let ended = newborn.abandon();
-            return Err(match ended {
-                Ok(status) if error.is_hung_up() => Error::NotStarted {
+            return Err(match (refusal, ended) {
+                (Some(failure), _) => error_of(child, failure),
+                (None, Ok(status)) if error.is_hung_up() => Error::NotStarted {
                     child,
                     why: format!("it ended before it was told what to run: {status}"),
                 },
@@ -438,13 +441,16 @@ impl Builder {
             return Err(error);
         }
         family::add(life.clone());
-        if acknowledge {
-            life.wait_entered()?;
-            if let Some(failed) = life.setup_failure()? {
-                // It has ended and nobody gets a handle of it.
+        // Where that cannot be awaited, there is a child all the same, and its join will tell.
+        if acknowledge
+            && life.wait_entered().is_ok()
+            && let Some(failed) = life.setup_failure()
+        {
+            // Nobody gets a handle of it.
+            if life.exit_status().is_some() {
                 family::registry().remove(&life);
-                return Err(failed);
             }
+            return Err(failed);
         }
         Ok(life)
     }

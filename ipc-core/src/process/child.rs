@@ -121,6 +121,9 @@ impl<T: Message> Child<T> {
                 Error::protocol(format!("{} returned a value of another type", child())).with_ran(Ran::Ran)
             }),
             Delivery::Failure(failure) => Err(error_of(child(), failure)),
+            Delivery::Unread(operation, source) => {
+                Err(Error::os(format!("could not receive the value of {}: {operation}", child()), source))
+            }
             Delivery::Garbage(what) => Err(Error::protocol(format!("from {}: {what}", child()))),
         }
     }

@@ -1,6 +1,7 @@
 //! One child, as its parent's process keeps it: shared by the handle, the registry and whoever waits.
 
 use std::any::Any;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,8 @@ use super::relay::Relayed;
 use super::signal::Signal;
 use crate::entry::wire::{self, Failure};
 use crate::error::{ChildId, Error, Result};
-use crate::message::descriptors;
 use crate::message::packet::{self, Frame, Received};
+use crate::message::{self, descriptors};
 use crate::start::fork_server::client::ForkServer;
 use crate::sys::private::Private;
 use crate::{poll, sys};
@@ -30,6 +31,8 @@ pub(crate) enum Delivery {
     Failure(Failure),
     /// Something that is no message of a child.
     Garbage(String),
+    /// Something, and this process could not receive it.
+    Unread(&'static str, io::Error),
 }
 
 /// The parent's ends of a child's piped streams.
@@ -163,11 +166,12 @@ impl Life {
     }
 
     /// If the child has reported that it could not become what it should: why.
-    pub(crate) fn setup_failure(&self) -> Result<Option<Error>> {
+    pub(crate) fn setup_failure(&self) -> Option<Error> {
         let setup = |delivery: &Delivery| matches!(delivery, Delivery::Failure(Failure::Setup { .. }));
-        let Some(Delivery::Failure(failure)) = self.ledger.take_if(setup) else { return Ok(None) };
-        self.wait(None)?;
-        Ok(Some(error_of(self.id(), failure)))
+        let Some(Delivery::Failure(failure)) = self.ledger.take_if(setup) else { return None };
+        // It is leaving. Where its death cannot be awaited now, whoever looks at all children will find it.
+        let _ = self.wait(None);
+        Some(error_of(self.id(), failure))
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
@@ -257,6 +261,9 @@ impl Source for Life {
                 kind => Receipt::Mail(Delivery::Garbage(format!("a frame of unknown kind {kind}")), 1),
             },
             Err(e) if is_reset(&e) => Receipt::Closed,
+            Err(message::Error::Os { operation, source }) => {
+                Receipt::Mail(Delivery::Unread(operation, source), 1)
+            }
             Err(e) => Receipt::Mail(Delivery::Garbage(e.to_string()), 1),
         }
     }
@@ -264,5 +271,5 @@ impl Source for Life {
 
 /// The child died with a start message unread: its end is closed, and says so in this way.
 fn is_reset(error: &crate::message::Error) -> bool {
-    matches!(error, crate::message::Error::Os { source, .. } if source.raw_os_error() == Some(libc::ECONNRESET))
+    matches!(error, message::Error::Os { source, .. } if source.raw_os_error() == Some(libc::ECONNRESET))
 }

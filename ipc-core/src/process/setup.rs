@@ -93,7 +93,6 @@ fn enter(directory: &[u8]) -> Result<(), Failed> {
 
 impl Setup {
     /// Whether there is nothing to do.
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         *self == Setup::default()
     }

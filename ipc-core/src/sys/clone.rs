@@ -236,10 +236,13 @@ pub(crate) unsafe fn fork() -> io::Result<Option<Born>> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
-        pid => {
-            // Between the two calls somebody else's `wait` may take the child, if it was killed right away.
-            let pidfd = super::wait::pidfd_open(pid as u32)?;
-            Ok(Some(Born { pid: pid as u32, pidfd }))
-        }
+        // Between the two calls somebody else's `wait` may take the child, if it was killed right away.
+        pid => match super::wait::pidfd_open(pid as u32) {
+            Ok(pidfd) => Ok(Some(Born { pid: pid as u32, pidfd })),
+            Err(error) => {
+                super::wait::end_by_number(pid as u32);
+                Err(error)
+            }
+        },
     }
 }

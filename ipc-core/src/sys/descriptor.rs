@@ -8,22 +8,23 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 /// Takes a descriptor that the parent left open for this process, away from the numbers of the standard streams.
 ///
 /// `None` when nothing is open at that number.
-pub(crate) fn adopt_inherited(number: RawFd) -> Option<OwnedFd> {
+pub(crate) fn adopt_inherited(number: RawFd) -> io::Result<Option<OwnedFd>> {
     if number < 0 {
-        return None;
+        return Ok(None);
     }
     // SAFETY: F_GETFD only looks the number up.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
-        return None;
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::EBADF) { Ok(None) } else { Err(error) };
     }
     // SAFETY: the number is open. It stands in the marker, which only a parent of this family writes, for a descriptor
     // that it left open for nobody but this code; the marker has been removed, so it is taken once.
     let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
     if number <= 2 {
-        return fcntl_dupfd_cloexec(&descriptor, 3).ok();
+        return Ok(Some(fcntl_dupfd_cloexec(&descriptor, 3)?));
     }
-    fcntl_setfd(&descriptor, FdFlags::CLOEXEC).ok()?;
-    Some(descriptor)
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+    Ok(Some(descriptor))
 }
 
 /// Closes a number that this process inherited from the one it is a copy of, and that nothing here owns.
@@ -59,24 +60,31 @@ pub(crate) fn standard_stream(number: RawFd) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// Moves a descriptor away if it stands on one of these numbers, or on that of a standard stream.
-pub(crate) fn move_off(descriptor: OwnedFd, numbers: &[RawFd]) -> io::Result<OwnedFd> {
-    let mut held = vec![descriptor];
+/// Moves a descriptor away if it stands on one of these numbers, or on that of a standard stream. Where that cannot be
+/// done, it is given back.
+pub(crate) fn move_off(descriptor: OwnedFd, numbers: &[RawFd]) -> Result<OwnedFd, (OwnedFd, io::Error)> {
+    let fits = |number: RawFd| number > 2 && !numbers.contains(&number);
+    if fits(descriptor.as_raw_fd()) {
+        return Ok(descriptor);
+    }
+    // The numbers passed over stay occupied until a free one is found.
+    let mut passed: Vec<OwnedFd> = Vec::new();
     loop {
-        let Some(last) = held.last() else { return Err(io::ErrorKind::InvalidInput.into()) };
-        if last.as_raw_fd() > 2 && !numbers.contains(&last.as_raw_fd()) {
-            return held.pop().ok_or_else(|| io::ErrorKind::InvalidInput.into());
+        match fcntl_dupfd_cloexec(&descriptor, 3) {
+            Ok(moved) if fits(moved.as_raw_fd()) => return Ok(moved),
+            Ok(moved) => passed.push(moved),
+            Err(error) => return Err((descriptor, error.into())),
         }
-        // The numbers passed over stay occupied until a free one is found.
-        held.push(fcntl_dupfd_cloexec(last, 3)?);
     }
 }
 
 /// Puts descriptors at their numbers, to be kept across an `exec` of the child's own.
 pub(crate) fn place(given: Vec<(RawFd, OwnedFd)>) -> io::Result<()> {
     let numbers: Vec<RawFd> = given.iter().map(|(number, _)| *number).collect();
-    let moved: io::Result<Vec<_>> =
-        given.into_iter().map(|(number, d)| Ok((number, move_off(d, &numbers)?))).collect();
+    let moved: io::Result<Vec<_>> = given
+        .into_iter()
+        .map(|(number, d)| Ok((number, move_off(d, &numbers).map_err(|(_, e)| e)?)))
+        .collect();
     for (number, descriptor) in moved? {
         // SAFETY: the caller asked for this number, and what this crate owns in the child has been moved off
         // it. Whatever else stood there is replaced, as with a shell's redirection.

@@ -49,16 +49,32 @@ impl Drop for Private {
 }
 
 /// Forks by `fork`, which returns `Ok(None)` in the copy, and takes the private descriptors away from the copy.
+///
+/// A copy from which they cannot be taken ends here, with 1: an error would be the *caller's*, who would go on with its own
+/// work a second time.
 pub(crate) fn fork_without<T>(fork: impl FnOnce() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
     let open = open();
     let forked = fork();
-    if let Ok(None) = forked {
-        let null = super::descriptor::open_null()?;
-        for &number in open.iter() {
-            // SAFETY: the list holds only numbers of descriptors that are open and owned by a `Private`, and the lock kept it
-            // so during the fork. The owners go on owning the numbers, now of `/dev/null`.
-            unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) };
-        }
+    if let Ok(None) = forked
+        && replace(&open).is_err()
+    {
+        super::process::exit_now(1);
     }
     forked
+}
+
+/// Puts `/dev/null` in the place of each of these.
+fn replace(open: &BTreeSet<RawFd>) -> io::Result<()> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    let null = super::descriptor::open_null()?;
+    for &number in open {
+        // SAFETY: the list holds only numbers of descriptors that are open and owned by a `Private`, and the lock kept it
+        // so during the fork. The owners go on owning the numbers, now of `/dev/null`.
+        if unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }

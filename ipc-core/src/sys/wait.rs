@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
 
 use crate::process::exit::ExitStatus;
 use crate::process::signal::Signal;
@@ -29,14 +29,30 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// Ends a child for which no pidfd can be had, and waits for it.
+///
+/// By its number: only for one that nobody else knows of, and so nobody has waited for.
+pub(crate) fn end_by_number(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    // It fails where the child has ended, and the wait where somebody waits for every child; both leave nothing to do.
+    let _ = kill_process(pid, rustix::process::Signal::KILL);
+    while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), ended()) {}
+}
+
+/// __WALL: a child whose exit signal is not SIGCHLD (clone with 0) counts as well.
+fn ended() -> WaitIdOptions {
+    WaitIdOptions::EXITED | WaitIdOptions::from_bits_retain(libc::__WALL as u32)
+}
+
 /// Takes the exit status if the process has ended, and its zombie with it; `None` while it runs.
 ///
 /// Once it has ended, every further call gives a status too: the same one where the kernel remembers it, else
 /// unknown. The caller keeps the first.
 pub(crate) fn try_reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-    // __WALL: a child whose exit signal is not SIGCHLD (clone with 0) counts as well.
-    let options =
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::from_bits_retain(libc::__WALL as u32);
+    wait(pidfd, ended() | WaitIdOptions::NOHANG)
+}
+
+fn wait(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option<ExitStatus>> {
     loop {
         match waitid(WaitId::PidFd(pidfd), options) {
             Ok(None) => return Ok(None),
@@ -61,7 +77,7 @@ pub(crate) fn try_reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> 
 /// Waits for the end and takes the exit status.
 pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     loop {
-        if let Some(status) = try_reap(pidfd)? {
+        if let Some(status) = wait(pidfd, ended())? {
             return Ok(status);
         }
         wait_exited(pidfd, None)?;

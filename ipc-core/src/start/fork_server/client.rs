@@ -1,18 +1,20 @@
 //! The client's side: starting the server, keeping a spare, replacing what was lost or has become unlike this process.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{FORK, FORKED, PRELOAD_FAILED, READY, REFUSED, UNFIT, server};
 use crate::entry::bootstrap;
 use crate::entry::identity::Name;
 use crate::entry::wire;
-use crate::error::{Error, Ran, Result};
+use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Descriptor};
 use crate::message::packet::{self, Frame, Received};
 use crate::poll;
 use crate::process::baseline::Snapshot;
+use crate::process::child::error_of;
 use crate::process::current;
 use crate::process::identity::next_child_begins_a_namespace;
 use crate::process::setup::Setup;
@@ -40,6 +42,12 @@ pub(crate) struct Link {
     then: Snapshot,
     lost: bool,
 }
+
+/// What errors call it.
+const NAME: &str = "fork server";
+
+/// How long a server that has closed its socket has to end before its end is called unknown.
+const DYING: Duration = Duration::from_secs(1);
 
 /// How often a server that is lost in the middle of a request is replaced before the spawn fails.
 const ATTEMPTS: usize = 3;
@@ -116,7 +124,7 @@ impl ForkServer {
         }
         let (ours, theirs) = socket_pair()?;
         let (process, _) = exec::newborn(None)?;
-        let identity_of_server = current::identity_of_helper("fork server");
+        let identity_of_server = current::identity_of_helper(NAME);
         let start = wire::Start {
             function: Some(Name::of(server::serve)),
             identity: identity_of_server,
@@ -176,23 +184,43 @@ impl Link {
             match packet::try_recv(self.socket.as_fd()) {
                 Ok(Received::Frame(frame)) => return Ok(frame),
                 Ok(Received::Empty) => {}
-                Ok(Received::Closed) => return Err(self.lose("it closed its socket".into())),
+                Ok(Received::Closed) => return Err(self.bury("it closed its socket")),
                 Err(e) => return Err(self.lose(e.to_string())),
             }
             let ended = self.process.as_ref().map(|process| process.pidfd.as_fd());
             let both: Vec<_> = [self.socket.as_fd()].into_iter().chain(ended).collect();
-            poll::wait(&both, None).map_err(|e| Error::os("could not wait for the fork server: poll", e))?;
+            if let Err(e) = poll::wait(&both, None) {
+                // The answer that was waited for would be taken for the next one's.
+                return Err(self.lose(format!("poll: {e}")));
+            }
             let dead = ended.is_some_and(|pidfd| poll::is_ready(pidfd).unwrap_or(true));
             if dead && !poll::is_ready(self.socket.as_fd()).unwrap_or(false) {
-                return Err(self.lose("it was killed".into()));
+                return Err(self.bury("it was killed"));
             }
         }
     }
 
     fn lose(&mut self, why: String) -> Trouble {
         self.lost = true;
-        let why = format!("the fork server was lost: {why}");
-        Trouble::Lost(Error::Unsupported { what: "a child of the fork server".into(), why })
+        let why = std::io::Error::other(why);
+        Trouble::Lost(
+            Error::os("could not start a child: the fork server was lost", why).with_ran(Ran::DidNotRun),
+        )
+    }
+
+    /// As [`lose`](Link::lose) for a server that has ended: the reason is what it said, else how it ended.
+    fn bury(&mut self, seen: &str) -> Trouble {
+        let why = self.process.as_ref().and_then(|process| {
+            let id = ChildId { name: NAME.into(), pid: process.pid };
+            if let Some(failure) = bootstrap::refusal(process.control.as_fd()) {
+                return Some(error_of(id, failure).to_string());
+            }
+            // It has closed its socket, so this is a matter of microseconds, unless it is stopped now.
+            sys::wait::wait_exited(process.pidfd.as_fd(), Some(Instant::now() + DYING)).ok()?;
+            let status = sys::wait::try_reap(process.pidfd.as_fd()).ok()??;
+            Some(Error::from_status(id, status).to_string())
+        });
+        self.lose(why.unwrap_or_else(|| seen.into()))
     }
 }
 
@@ -235,7 +263,12 @@ impl Source for Link {
         };
         let number = <[u8; 4]>::try_from(&frame.body[..]).map(u32::from_le_bytes);
         match (frame.kind, number, frame.descriptors.pop()) {
-            (FORKED, Ok(pid), Some(pidfd)) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
+            (FORKED, Ok(pid), pidfd) => match pidfd.map_or_else(|| open(pid), Ok) {
+                Ok(pidfd) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
+                Err(e) => {
+                    Err(Error::os("could not start a child: pidfd_open", e).with_ran(Ran::DidNotRun).into())
+                }
+            },
             // Not a limit that was met, but the call itself: a sandbox, an older kernel, or the server is process 1.
             (REFUSED, Ok(errno), None)
                 if matches!(errno as i32, libc::EPERM | libc::ENOSYS | libc::EINVAL) =>
@@ -274,9 +307,14 @@ fn recover(ours: Ends<Private>) -> Option<Newborn> {
     packet::send(ours.control.as_fd(), wire::WHO, &[], &[]).ok()?;
     let Ok(Received::Frame(frame)) = packet::recv(ours.control.as_fd()) else { return None };
     let pid = u32::from_le_bytes(frame.body[..].try_into().ok()?);
-    // It cannot have been waited for: nobody knows of it.
-    let pidfd = sys::wait::pidfd_open(pid).ok()?;
-    (frame.kind == wire::WHO).then(|| ours.into_newborn(sys::clone::Born { pid, pidfd }, false))
+    let pidfd = (frame.kind == wire::WHO).then(|| open(pid).ok()).flatten()?;
+    Some(ours.into_newborn(sys::clone::Born { pid, pidfd }, false))
+}
+
+/// The descriptor of a newborn that nobody else knows of, so that nobody has waited for it; where it cannot be had the newborn
+/// is ended, for nobody could wait for it later.
+fn open(pid: u32) -> std::io::Result<OwnedFd> {
+    sys::wait::pidfd_open(pid).inspect_err(|_| sys::wait::end_by_number(pid))
 }
 
 impl Drop for Link {

@@ -6,7 +6,7 @@
 //! | [`UNFIT`] | server | why it cannot fork here; its first and last frame |
 //! | [`PRELOAD_FAILED`] | server | what happened; its first and last frame |
 //! | [`FORK`] | client | the newborn's ends of control socket and lifeline |
-//! | [`FORKED`] | server | the newborn's pid and pidfd; answers come in the order of requests |
+//! | [`FORKED`] | server | the newborn's pid, and its pidfd unless that cannot be sent; answers come in the order of requests |
 //! | [`REFUSED`] | server | the error number of clone |
 //!
 //! The server clones with `CLONE_PARENT`, so its children are the *client's* own: waitid, pidfd and exit status

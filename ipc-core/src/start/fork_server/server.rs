@@ -63,7 +63,11 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         let answered = match copier.copy_as_sibling() {
             Ok(Some(born)) => {
                 lifeline::arm_newborn(childs_end.as_fd(), born.pid);
-                packet::send(socket.as_fd(), FORKED, &[&born.pid.to_le_bytes()], &[born.pidfd.as_fd()])
+                let pid = born.pid.to_le_bytes();
+                // Too many descriptors are under way, say: the newborn is its client's child, who can open its own. What
+                // must not happen is that nobody knows of it.
+                packet::send(socket.as_fd(), FORKED, &[&pid], &[born.pidfd.as_fd()])
+                    .or_else(|_| packet::send(socket.as_fd(), FORKED, &[&pid], &[]))
             }
             Ok(None) => {
                 drop(socket);
