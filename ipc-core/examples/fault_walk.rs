@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipc_core::{
-    Builder, Bytes, Child, Context, Descriptor, Error, Ran, Resource, Signal, SpawnError, Stdio, active_children,
+    Builder, Bytes, Child, Context, Descriptor, Error, Ran, Resource, Signal, SpawnError, Stdio,
+    active_children,
 };
 use ipc_testkit::fault::{Region, walk};
 use ipc_testkit::{Allowed, process_gone, wait_until};
@@ -304,10 +305,7 @@ fn exec_family(region: &mut Region) -> Answer {
     }
     let Witness { seen, theirs } = Witness::new()?;
     region.begin();
-    let result = Context::exec()
-        .spawn(parent_of_two, (theirs,))
-        .map_err(Error::from)
-        .and_then(Child::join);
+    let result = Context::exec().spawn(parent_of_two, (theirs,)).map_err(Error::from).and_then(Child::join);
     for pid in hear(seen, result)?.map_err(said)? {
         assert!(wait_until(LONG, || process_gone(pid)), "grandchild {pid} outlives its parent");
     }
@@ -384,13 +382,14 @@ fn detach(region: &mut Region, builder: Builder) -> Answer {
     let Witness { seen, theirs } = Witness::new()?;
     region.begin();
     let mut pid = 0;
-    let result = builder.stdin(Stdio::piped()).spawn(linger, (theirs,)).map_err(Error::from).and_then(|child| {
-        pid = child.pid();
-        let stdin = child.take_stdin();
-        let detached = child.detach();
-        drop(stdin);
-        detached
-    });
+    let result =
+        builder.stdin(Stdio::piped()).spawn(linger, (theirs,)).map_err(Error::from).and_then(|child| {
+            pid = child.pid();
+            let stdin = child.take_stdin();
+            let detached = child.detach();
+            drop(stdin);
+            detached
+        });
     // Asking for the children is what takes the zombie away.
     let gone = || match i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
         Some(pid) => active_children().is_empty() && rustix::process::test_kill_process(pid).is_err(),

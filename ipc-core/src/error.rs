@@ -266,6 +266,12 @@ impl Error {
         self
     }
 
+    /// Whether something was sent to a process that has closed its end, or is gone.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let number = self.io_error().and_then(io::Error::raw_os_error);
+        matches!(number, Some(libc::EPIPE | libc::ECONNRESET))
+    }
+
     /// Whether the function ran, did not run, or may have run.
     pub fn ran(&self) -> Ran {
         match self {

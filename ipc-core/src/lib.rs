@@ -121,3 +121,17 @@ pub mod fuzzing {
     pub use crate::message::descriptors::{Encoded, decode, encode};
     pub use crate::message::{Error, packet};
 }
+
+/// What `tests/loom.rs` checks: no part of this crate's interface.
+#[doc(hidden)]
+pub mod modelled {
+    pub use crate::process::exit::ExitStatus;
+    pub use crate::process::ledger::{Ledger, Mail, Receipt, Source as MailSource};
+    pub use crate::process::registry::{Member, Registry};
+    pub use crate::start::supply::{Source, Supply};
+
+    /// A status as the kernel gives it; `None` for unknown.
+    pub fn status(wait_status: Option<i32>) -> ExitStatus {
+        wait_status.and_then(ExitStatus::from_wait_status).unwrap_or(ExitStatus::unknown())
+    }
+}

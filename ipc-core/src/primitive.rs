@@ -149,6 +149,54 @@ pub mod sync {
     }
 }
 
+/// Faults on purpose, to show that a model would find them.
+///
+/// A model that passes may also have looked at nothing. So each mechanism that a model is about has a place in the code
+/// that breaks it, `mutant::is("…")`, and a second model that switches it on and must fail. In a normal build the answer is a
+/// constant `false`, and nothing remains of the place.
+pub mod mutant {
+    /// Whether the code is to be wrong in this place.
+    #[cfg(not(ipc_loom))]
+    #[inline(always)]
+    pub const fn is(_place: &str) -> bool {
+        false
+    }
+
+    #[cfg(ipc_loom)]
+    pub use on::{is, with};
+
+    #[cfg(ipc_loom)]
+    mod on {
+        use std::cell::Cell;
+
+        // The model's threads all run on the thread that runs the model: this is one cell for all of them, and another for
+        // the test beside.
+        thread_local! {
+            static PLACE: Cell<&'static str> = const { Cell::new("") };
+        }
+
+        /// Whether the code is to be wrong in this place.
+        pub fn is(place: &str) -> bool {
+            PLACE.get() == place
+        }
+
+        /// Runs a model with the code wrong in one place.
+        pub fn with<R>(place: &'static str, model: impl FnOnce() -> R) -> R {
+            PLACE.set(place);
+            let _right_again = Right;
+            model()
+        }
+
+        struct Right;
+
+        impl Drop for Right {
+            fn drop(&mut self) {
+                PLACE.set("");
+            }
+        }
+    }
+}
+
 /// Threads.
 pub mod thread {
     #[cfg(ipc_loom)]

@@ -2,6 +2,8 @@
 //!
 //! The programs are those of `tests/fixtures`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -207,7 +209,7 @@ fn a_program_with_raised_privileges_obeys_no_marker() {
     let program = program().build();
     // In the system's directory, where any user gets to.
     let copy = std::env::temp_dir().join(format!("ipc-core-secure-{}", std::process::id()));
-    std::fs::copy(&program, &copy).unwrap();
+    programs::copy(&program, &copy);
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755)).unwrap();
     let marker = run(&program, &["marker"])[1].strip_prefix("marker ").unwrap().to_owned();
     let as_user = |uid: u32, word: &str| {

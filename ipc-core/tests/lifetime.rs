@@ -3,6 +3,8 @@
 //! Each test runs this executable once more as a program (`programs::Program`), whose children say their pids through its
 //! standard output; the test watches them by pidfds. A program's part stands above its test.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc_core::{Child, Context, Descriptor, Stdio, at_exit};

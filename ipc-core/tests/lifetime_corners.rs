@@ -2,6 +2,8 @@
 //!
 //! As in `lifetime.rs`, each test runs this executable once more as a program, whose part stands in the test.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use ipc_core::{Builder, Context, Descriptor};
 use ipc_testkit::{GENEROUS, leaks, process_gone, wait_until};
 

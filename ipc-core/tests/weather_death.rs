@@ -3,6 +3,8 @@
 //! Exec'd children die at the very first instructions by a constructor of this file that stands before the crate's own;
 //! later ones inside the `Deserialize` and `Serialize` of a type of this file.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use ipc_core::{Child, Context, Error, Function, Message, Ran, Signal, StartMethod};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -212,8 +214,11 @@ fn a_child_that_dies_before_its_handshake() {
             }
         };
         println!("{error}");
-        if error.child().is_some() {
-            assert_eq!((error.signal(), error.code()), (signal, code), "{error}");
+        match &error {
+            Error::NotStarted { why, .. } => {
+                assert!(why.contains(if how == "KILL" { "SIGKILL" } else { "status: 9" }), "{why}");
+            }
+            error => assert_eq!((error.signal(), error.code()), (signal, code), "{error}"),
         }
         // A wish that is awaited: the spawn itself comes back.
         match dying_early(how).nice(1).spawn(|| (), ()) {
@@ -227,26 +232,26 @@ fn a_child_that_dies_before_its_handshake() {
 fn a_child_that_is_killed_before_its_handshake() {
     let _leaks = leaks();
     stopped_and_killed(dying_early("STOP").spawn(|| (), ()).unwrap());
-    // One that waits for its start message, and one with a wish that the spawn waits for.
-    let waiting = std::thread::spawn(|| dying_early("STOP").nice(1).spawn(|| (), ()));
-    let mine = format!("{}", me());
-    let stopped = || {
-        std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .find(|pid| {
-                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-                fields.next() == Some("T") && fields.next() == Some(&mine)
-            })
+    // One with a wish that the spawn waits for. In a process of its own, whose one stopped child it is.
+    let wait_for_it = || {
+        let waiting = std::thread::spawn(|| dying_early("STOP").nice(1).spawn(|| (), ()));
+        let stopped = || {
+            let children = ipc_testkit::Snapshot::take().unwrap().children;
+            children.into_keys().find(|&pid| state(pid) == Some('T'))
+        };
+        let mut victim = None;
+        assert!(wait_until(GENEROUS, || {
+            victim = stopped();
+            victim.is_some()
+        }));
+        assert!(!waiting.is_finished());
+        signal(victim.unwrap(), Raw::KILL);
+        match waiting.join().unwrap() {
+            Ok(child) => assert_eq!(child.join().unwrap_err().signal(), Some(Signal::KILL)),
+            Err(failed) => assert_eq!(failed.error().ran(), Ran::DidNotRun, "{failed}"),
+        }
     };
-    assert!(wait_until(GENEROUS, || stopped().is_some()));
-    assert!(!waiting.is_finished());
-    signal(stopped().unwrap(), Raw::KILL);
-    match waiting.join().unwrap() {
-        Ok(child) => assert_eq!(child.join().unwrap_err().signal(), Some(Signal::KILL)),
-        Err(failed) => assert_eq!(failed.error().ran(), Ran::DidNotRun, "{failed}"),
-    }
+    joined(Context::exec().spawn(wait_for_it, ()).unwrap());
 }
 
 /// The children of this process that are neither the server nor handed out: its spares.

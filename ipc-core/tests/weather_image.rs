@@ -1,5 +1,7 @@
 //! Bad weather around the program's own file: a child is an exec of it, so it must be there, and be this program.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,7 +29,7 @@ impl Copy {
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("program");
-        fs::copy(std::env::current_exe().unwrap(), &file).unwrap();
+        programs::copy(&std::env::current_exe().unwrap(), &file);
         Copy { directory, file }
     }
 

@@ -1,5 +1,7 @@
 //! Bad weather: descriptors, processes and memory that run out. The error names the limit, nothing was run, nothing is left.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::fs::File;
 
 use ipc_core::{Child, Context, Error, Ran, Resource, Signal, SpawnError};

@@ -1,9 +1,11 @@
 //! Very many children, at once and one after the other: nothing is left behind, and a limit is named.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::io::PipeReader;
 
 use ipc_core::{Child, Context, Descriptor, Resource};
-use ipc_testkit::{leaks, quick};
+use ipc_testkit::{GENEROUS, leaks, quick, wait_until};
 
 mod programs;
 use programs::{METHODS, context, joined, not_run, status_field};
@@ -122,32 +124,41 @@ fn in_sequence(method: String, count: u64) {
     };
     run(count / 10);
     let server = context.server_pid();
+    // The second look finds what the first has brought along.
+    Footprint::take(&context);
     let before = Footprint::take(&context);
     run(count);
-    let after = Footprint::take(&context);
+    let mut after = Footprint::take(&context);
+    // Whether the next spare is made already, or just being made, differs from moment to moment.
+    let settled = wait_until(GENEROUS, || {
+        after = Footprint::take(&context);
+        after.descriptors <= before.descriptors + 3
+            && after.children <= before.children + 1
+            && after.server_descriptors <= before.server_descriptors
+    });
     println!("{method}: {count} children\nbefore {before:?}\nafter  {after:?}");
+    assert!(settled);
     assert_eq!(context.server_pid(), server, "the server is the same one");
-    // Whether the next spare is made already differs from moment to moment: one child, three descriptors.
-    assert!(after.descriptors <= before.descriptors + 3);
-    assert!(after.children <= before.children + 1);
-    assert!(after.server_descriptors <= before.server_descriptors);
-    // The heap in use varies by what is just on its way; resident memory by how the kernel counts.
-    assert!(after.heap <= before.heap + 16 * 1024);
+    // The heap in use varies by one spare that is there or not; resident memory by how the kernel counts.
+    assert!(after.heap <= before.heap + 1024);
     assert!(after.resident <= before.resident + 1024);
     assert!(after.server <= before.server + 512);
     assert_eq!(status_field("Threads"), "1");
 }
 
+/// Runs it in an executed child whose allocator keeps no freed blocks aside, which its counters would show as in use.
+fn counted(method: &str, count: u64) {
+    let _leaks = leaks();
+    let exact = Context::exec().builder().env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+    joined(exact.spawn(in_sequence, (method.to_owned(), count)).unwrap());
+}
+
 #[test]
 fn a_hundred_thousand_over_the_fork_server() {
-    let _leaks = leaks();
-    let count = if quick() { 10_000 } else { 100_000 };
-    joined(Context::exec().spawn(in_sequence, ("fork_server".into(), count)).unwrap());
+    counted("fork_server", if quick() { 10_000 } else { 100_000 });
 }
 
 #[test]
 fn ten_thousand_by_exec() {
-    let _leaks = leaks();
-    let count = if quick() { 1_000 } else { 10_000 };
-    joined(Context::exec().spawn(in_sequence, ("exec".into(), count)).unwrap());
+    counted("exec", if quick() { 1_000 } else { 10_000 });
 }

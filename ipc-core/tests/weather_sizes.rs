@@ -1,5 +1,7 @@
 //! Arguments and results of every size: nothing, one packet, a memory file, a gigabyte; and many at once.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use ipc_core::{Bytes, Context};
 use ipc_testkit::leaks;
 

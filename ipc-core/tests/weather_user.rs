@@ -1,5 +1,7 @@
 //! Bad weather: a process that becomes another user, or puts itself into a sandbox, before or after its first spawn.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use ipc_core::{Context, Error, Function, Ran, StartMethod, spawn};
 use ipc_testkit::{GENEROUS, leaks, process_gone, wait_until};
 

@@ -2,6 +2,8 @@
 //!
 //! Each of it concerns a whole process, so it happens in a child.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 

@@ -87,7 +87,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
-    let (acknowledge, forked) = (start.acknowledge, in_memory.is_some());
+    let acknowledge = start.acknowledge;
     let (control, _lifeline, for_args) = match become_what(start, placed, control, lifeline, for_args) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
@@ -95,7 +95,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     if acknowledge && let Err(e) = packet::send(control.as_fd(), wire::ENTERED, &[], &[]) {
         report(&control, &setup_failure("telling its parent so", &e), run_atexit);
     }
-    if forked || sys::process::was_cloned() {
+    if sys::process::was_cloned() {
         hooks::run_after_fork();
     }
     panics::install();

@@ -112,7 +112,8 @@ pub(crate) fn parse(marker: &str) -> Option<[i32; 2]> {
     }
     let [control, lifeline] = [parts.next()?.parse().ok()?, parts.next()?.parse().ok()?];
     // Each is taken into possession, so one number cannot stand for both.
-    (parts.next().is_none() && control >= 0 && lifeline >= 0 && control != lifeline).then_some([control, lifeline])
+    (parts.next().is_none() && control >= 0 && lifeline >= 0 && control != lifeline)
+        .then_some([control, lifeline])
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -32,7 +32,8 @@ pub(crate) fn install() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if !LAST.with_borrow(Option::is_some) {
+            // A hook that panics at exit does so when the thread's values may be gone.
+            if !LAST.try_with(|last| last.borrow().is_some()).unwrap_or(false) {
                 return before(info);
             }
             let heard = Heard {

@@ -378,9 +378,7 @@ fn receive_from(
         }
     }
     match body {
-        Some(body) if !lost => {
-            Ok(Begun::Frame(Frame { kind: header.kind, body: Body(body), descriptors }))
-        }
+        Some(body) if !lost => Ok(Begun::Frame(Frame { kind: header.kind, body: Body(body), descriptors })),
         _ => Err(Error::DescriptorsLost {
             sent: header.total + u32::from(in_file),
             arrived,

@@ -128,10 +128,7 @@ struct Affinity(CpuSet);
 
 impl Baseline {
     /// Of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// /proc is missing or closed to us.
+    #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Baseline> {
         Baseline::from_status(&Task::open()?.read("status")?)
     }
@@ -147,11 +144,6 @@ impl Baseline {
             ignored: number(status, "SigIgn", 16)?,
             signal_mask: inherit::signal_mask()?,
         })
-    }
-
-    /// The environment in it: what a builder changes.
-    pub(crate) fn environment(&self) -> &Environment {
-        &self.environment
     }
 
     /// The blocked signals.

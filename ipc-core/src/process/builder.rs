@@ -5,8 +5,8 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use super::child::{Child, error_of};
 use super::current::{self, AuthKey, Identity};
@@ -26,6 +26,7 @@ use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
 use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Encoded};
+use crate::primitive::sync::Arc;
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
 
@@ -290,7 +291,7 @@ impl Builder {
     /// Refuses what only a process can have.
     fn check_thread(&self) -> Result<()> {
         let asked = [
-            (self.setup != Setup::default(), "a working directory, limit, user, mask or priority"),
+            (!self.setup.is_empty(), "a working directory, limit, user, mask or priority"),
             (self.clear || !self.variables.is_empty(), "an environment"),
             (self.stdin.is_some() || self.stdout.is_some() || self.stderr.is_some(), "standard streams"),
             (!self.descriptors.is_empty(), "descriptors by number"),
@@ -338,25 +339,6 @@ impl Builder {
         let daemon = identity.daemon;
         let name = identity.name.clone();
 
-        let streams = [
-            (Which::Stdin, self.stdin.take().unwrap_or_else(Stdio::null)),
-            (Which::Stdout, self.stdout.take().unwrap_or_else(Stdio::inherit)),
-            (Which::Stderr, self.stderr.take().unwrap_or_else(Stdio::inherit)),
-        ];
-        let mut ours = Vec::with_capacity(3);
-        let mut theirs = Vec::with_capacity(3);
-        for (which, stdio) in streams {
-            if stdio.is_null() || stdio.is_inherit() {
-                theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
-                continue;
-            }
-            let failed =
-                |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
-            let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
-            theirs.push(end.map_or(End::Inherit, End::New));
-            ours.push(parents_side);
-        }
-
         let forked = in_memory.is_some();
         let (newborn, mut setup) = match in_memory {
             Some(function) => {
@@ -366,8 +348,18 @@ impl Builder {
             }
             None => self.context.newborn(environment.as_ref())?,
         };
-        let acknowledge = self.setup != Setup::default() || !self.descriptors.is_empty();
+        let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
+
+        // Opened after the birth: a copy of this process would keep the parent's ends, and never see the end of its input.
+        let wished = [self.stdin.take(), self.stdout.take(), self.stderr.take()];
+        let (theirs, ours) = match open_streams(wished) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let _ = newborn.abandon();
+                return Err(error);
+            }
+        };
         let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
         let start = Start {
             function,
@@ -388,12 +380,19 @@ impl Builder {
         let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
         drop(streams);
         if let Err(error) = told {
+            let child = ChildId { name, pid: newborn.pid };
             // If it has ended before, it may have said why.
-            let child = || ChildId { name: name.clone(), pid: newborn.pid };
             let refusal = bootstrap::refusal(newborn.control.as_fd());
-            let error = refusal.map_or(error, |failure| error_of(child(), failure));
-            newborn.abandon();
-            return Err(error);
+            // The same whether it is killed now or had ended: then its status is its own.
+            let ended = newborn.abandon();
+            return Err(match (refusal, ended) {
+                (Some(failure), _) => error_of(child, failure),
+                (None, Ok(status)) if error.is_hung_up() => Error::NotStarted {
+                    child,
+                    why: format!("it ended before it was told what to run: {status}"),
+                },
+                _ => error,
+            });
         }
 
         let pid = newborn.pid;
@@ -409,7 +408,7 @@ impl Builder {
                     match relay::register(pipe, stream, sink, &name, pid) {
                         Ok(registered) => relayed.push(registered),
                         Err(e) => {
-                            newborn.abandon();
+                            let _ = newborn.abandon();
                             return Err(Error::os("could not relay a child's output", e));
                         }
                     }
@@ -469,6 +468,30 @@ fn merge(setup: &mut Setup, wishes: Setup) {
     setup.groups = wishes.groups;
     setup.gid = wishes.gid;
     setup.uid = wishes.uid;
+}
+
+/// The child's ends of its standard streams, and what the parent keeps of them.
+fn open_streams(wished: [Option<Stdio>; 3]) -> Result<(Vec<End>, Vec<ParentSide>)> {
+    let [stdin, stdout, stderr] = wished;
+    let streams = [
+        (Which::Stdin, stdin.unwrap_or_else(Stdio::null)),
+        (Which::Stdout, stdout.unwrap_or_else(Stdio::inherit)),
+        (Which::Stderr, stderr.unwrap_or_else(Stdio::inherit)),
+    ];
+    let mut theirs = Vec::with_capacity(3);
+    let mut ours = Vec::with_capacity(3);
+    for (which, stdio) in streams {
+        if stdio.is_null() || stdio.is_inherit() {
+            theirs.push(if stdio.is_null() { End::Null } else { End::Inherit });
+            continue;
+        }
+        let failed =
+            |e| Error::os(format!("could not start a child: its {which:?}"), e).with_ran(Ran::DidNotRun);
+        let (end, parents_side) = stdio.resolve(which).map_err(failed)?;
+        theirs.push(end.map_or(End::Inherit, End::New));
+        ours.push(parents_side);
+    }
+    Ok((theirs, ours))
 }
 
 /// A standard stream as the parent gives it away.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::exit::ExitStatus;
@@ -15,6 +15,7 @@ use crate::entry::identity::Message;
 use crate::entry::wire::Failure;
 use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors;
+use crate::primitive::sync::Arc;
 
 /// A function that runs in another process, and will return a `T`.
 ///
@@ -175,7 +176,7 @@ impl<T> Child<T> {
 
     /// Whether the child is running.
     pub fn is_alive(&self) -> bool {
-        self.life.exit_status().is_none()
+        self.life.is_alive()
     }
 
     /// The child's process id. Once the child was waited for, the system may give the number to another process; the methods of this
@@ -295,7 +296,8 @@ impl<T> fmt::Debug for Child<T> {
 
 fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut out = f.debug_struct(kind);
-    out.field("name", &life.id().name).field("pid", &life.pid).field("daemon", &life.daemon);
+    out.field("name", &life.id().name).field("pid", &life.pid);
+    out.field("parent", &life.owner).field("daemon", &life.daemon);
     match life.exit_status() {
         None => out.field("status", &"running"),
         Some(status) => out.field("status", &status.to_string()),
@@ -383,7 +385,7 @@ impl ActiveChild {
 
     /// As [`Child::is_alive`].
     pub fn is_alive(&self) -> bool {
-        self.0.exit_status().is_none()
+        self.0.is_alive()
     }
 
     /// As [`Child::exit_status`].

@@ -143,21 +143,23 @@ impl fmt::Debug for AuthKey {
 }
 
 fn identity() -> Identity {
-    if let Some(thread) = THREAD.with_borrow(Clone::clone) {
+    // At exit the thread's values may be gone; who runs hooks then is the process.
+    if let Ok(Some(thread)) = THREAD.try_with(|thread| thread.borrow().clone()) {
         return thread;
     }
     with_me(|me| me.clone())
 }
 
 fn change(f: impl FnOnce(&mut Identity)) {
-    let unused = THREAD.with_borrow_mut(|thread| match thread {
-        Some(me) => {
+    let mut f = Some(f);
+    let _ = THREAD.try_with(|thread| {
+        if let Some(me) = thread.borrow_mut().as_mut()
+            && let Some(f) = f.take()
+        {
             f(me);
-            None
         }
-        None => Some(f),
     });
-    if let Some(f) = unused {
+    if let Some(f) = f {
         with_me(f);
     }
 }

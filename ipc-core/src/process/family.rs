@@ -10,7 +10,6 @@
 //! values of the main thread may be gone. Children made by other threads after that are killed, not joined.
 //! Registered from inside a shared library, it runs when that is unloaded.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use super::life::{Body, Life};
 use super::registry::Registry;
 use super::signal::Signal;
 use crate::error::Result;
+use crate::primitive::sync::Arc;
 use crate::process::child::ActiveChild;
 use crate::sys;
 use crate::sys::fork_local::ForkLocal;

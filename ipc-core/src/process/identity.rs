@@ -54,10 +54,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// /proc is missing or closed to us.
+    #[cfg(test)]
     pub(crate) fn capture() -> io::Result<Identity> {
         let task = Task::open()?;
         let status = task.read("status")?;
@@ -78,8 +75,9 @@ impl Identity {
         })
     }
 
-    /// What differs, in words, for a log or an error: `namespaces`, `session`.
-    pub(crate) fn differs_in(&self, other: &Identity) -> Vec<&'static str> {
+    /// What differs, in words.
+    #[cfg(test)]
+    fn differs_in(&self, other: &Identity) -> Vec<&'static str> {
         [
             ("credentials or sandbox", self.credentials != other.credentials),
             ("namespaces", self.namespaces != other.namespaces),

@@ -19,10 +19,12 @@
 //! Mail is looked for *after* the status was: what a child sent before its death is there when its death is.
 
 use super::exit::ExitStatus;
+use crate::primitive::mutant;
 use crate::primitive::sync::Mutex;
 
 /// Where a child's status and mail are drawn from.
-pub(crate) trait Source {
+pub trait Source {
+    /// A value or a failure.
     type Mail;
 
     /// The exit status, given once; `None` while the child runs.
@@ -33,7 +35,7 @@ pub(crate) trait Source {
 }
 
 /// What [`Source::receive`] found.
-pub(crate) enum Receipt<M> {
+pub enum Receipt<M> {
     /// Nothing now.
     Empty,
     /// The child has become what it should, and begins.
@@ -46,7 +48,7 @@ pub(crate) enum Receipt<M> {
 
 /// What [`Ledger::take`] gives.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Mail<M> {
+pub enum Mail<M> {
     /// It may still come.
     Awaited,
     /// Here it is.
@@ -58,7 +60,7 @@ pub(crate) enum Mail<M> {
 }
 
 /// See the module's documentation.
-pub(crate) struct Ledger<M> {
+pub struct Ledger<M> {
     state: Mutex<State<M>>,
 }
 
@@ -69,19 +71,26 @@ struct State<M> {
     status: Option<ExitStatus>,
 }
 
+impl<M> Default for Ledger<M> {
+    fn default() -> Ledger<M> {
+        Ledger::new()
+    }
+}
+
 impl<M> Ledger<M> {
-    pub(crate) fn new() -> Ledger<M> {
+    /// Of a child that was just started.
+    pub fn new() -> Ledger<M> {
         Ledger {
             state: Mutex::new(State { mail: Mail::Awaited, entered: false, announced: None, status: None }),
         }
     }
 
     /// The exit status; `None` while the child runs.
-    pub(crate) fn status(&self, source: &impl Source<Mail = M>) -> Option<ExitStatus> {
+    pub fn status(&self, source: &impl Source<Mail = M>) -> Option<ExitStatus> {
         let mut state = self.state.lock();
-        if state.status.is_none() {
+        if state.status.is_none() || mutant::is("a status is not kept") {
             let mut status = source.reap()?;
-            if status.is_unknown() {
+            if status.is_unknown() && !mutant::is("an announced code is ignored") {
                 state.draw(source);
                 status = state.announced.map_or(status, ExitStatus::exited);
             }
@@ -91,10 +100,12 @@ impl<M> Ledger<M> {
     }
 
     /// Takes the value or failure out, if it is there.
-    pub(crate) fn take(&self, source: &impl Source<Mail = M>) -> Mail<M> {
+    pub fn take(&self, source: &impl Source<Mail = M>) -> Mail<M> {
         let ended = self.status(source).is_some();
         let mut state = self.state.lock();
-        state.draw(source);
+        if !(ended && mutant::is("the mail of the dead is not looked for")) {
+            state.draw(source);
+        }
         match std::mem::replace(&mut state.mail, Mail::Taken) {
             Mail::Awaited => {
                 state.mail = if ended { Mail::None } else { Mail::Awaited };
@@ -109,7 +120,7 @@ impl<M> Ledger<M> {
     }
 
     /// Takes what is here, if it is what is wanted; draws nothing.
-    pub(crate) fn take_if(&self, wanted: impl Fn(&M) -> bool) -> Option<M> {
+    pub fn take_if(&self, wanted: impl Fn(&M) -> bool) -> Option<M> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut state.mail, Mail::Taken) {
             Mail::Here(mail) if wanted(&mail) => Some(mail),
@@ -121,14 +132,14 @@ impl<M> Ledger<M> {
     }
 
     /// Puts mail in that comes from no [`Source`]: that of a thread of this process.
-    pub(crate) fn put(&self, mail: M, code: i32) {
+    pub fn put(&self, mail: M, code: i32) {
         let mut state = self.state.lock();
         state.mail = Mail::Here(mail);
         state.announced = Some(code);
     }
 
     /// Whether the child has said that it begins, or something that can only follow it; or can say nothing any more.
-    pub(crate) fn has_entered(&self, source: &impl Source<Mail = M>) -> bool {
+    pub fn has_entered(&self, source: &impl Source<Mail = M>) -> bool {
         let ended = self.status(source).is_some();
         let mut state = self.state.lock();
         state.draw(source);
@@ -141,7 +152,7 @@ impl<M> State<M> {
         while let Mail::Awaited = self.mail {
             match source.receive() {
                 Receipt::Empty => return,
-                Receipt::Entered => self.entered = true,
+                Receipt::Entered => self.entered = !mutant::is("an entry is not kept"),
                 Receipt::Mail(mail, code) => {
                     self.mail = Mail::Here(mail);
                     self.announced = Some(code);

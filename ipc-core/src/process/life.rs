@@ -16,8 +16,8 @@ use super::relay::Relayed;
 use super::signal::Signal;
 use crate::entry::wire::{self, Failure};
 use crate::error::{ChildId, Error, Result};
-use crate::message::{self, descriptors};
 use crate::message::packet::{self, Frame, Received};
+use crate::message::{self, descriptors};
 use crate::start::fork_server::client::ForkServer;
 use crate::sys::private::Private;
 use crate::{poll, sys};
@@ -101,9 +101,22 @@ impl Life {
         self.ledger.status(self)
     }
 
+    /// Whether the child is running, as far as a copy of this in a forked process can tell: it has no descriptor of the child, so
+    /// it asks for a living child of this number and of that parent.
+    pub(crate) fn is_alive(&self) -> bool {
+        if self.owner == std::process::id() {
+            return self.exit_status().is_none();
+        }
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
+        // The name, in brackets, may hold anything.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ended = matches!(fields.next(), None | Some("Z" | "X"));
+        !ended && fields.next().is_some_and(|parent| parent.parse() == Ok(self.owner))
+    }
+
     /// Waits until the child has ended; `None` when the deadline passed first.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
-        self.check_owner("wait for it")?;
+        self.check_owner("wait for")?;
         loop {
             if let Some(status) = self.exit_status() {
                 return Ok(Some(status));
@@ -118,7 +131,7 @@ impl Life {
 
     /// Waits for the value or the failure; `None` when the deadline passed first.
     pub(crate) fn take_mail(&self, deadline: Option<Instant>) -> Result<Option<Delivery>> {
-        self.check_owner("join it")?;
+        self.check_owner("join")?;
         let mut expired = false;
         loop {
             match self.ledger.take(self) {
@@ -162,7 +175,10 @@ impl Life {
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.check_owner("send a signal to")?;
         match &self.body {
+            // As of a process: it has ended, and what the signal was to do is done.
+            Body::Thread { .. } if self.exit_status().is_some() => Ok(()),
             Body::Process { pidfd, .. } => {
                 let failed = |e| Error::os(format!("could not send {signal} to {}: pidfd_send_signal", self.id()), e);
                 sys::wait::send_signal(pidfd.as_fd(), signal).map_err(failed)

@@ -4,41 +4,52 @@
 //! every new child, [`active_children`](crate::active_children), the exit. Until then the registry holds it, so a dropped
 //! handle neither loses the child nor leaves a zombie behind.
 
+use crate::primitive::mutant;
 use crate::primitive::sync::{Arc, Mutex};
 
 /// What a registry needs to know of its members.
-pub(crate) trait Member {
+pub trait Member {
     /// Whether it has ended; takes the zombie away if so. Answers the same ever after.
     fn has_ended(&self) -> bool;
 }
 
 /// See the module's documentation.
-pub(crate) struct Registry<C> {
+pub struct Registry<C> {
     members: Mutex<Vec<Arc<C>>>,
 }
 
+impl<C: Member> Default for Registry<C> {
+    fn default() -> Registry<C> {
+        Registry::new()
+    }
+}
+
 impl<C: Member> Registry<C> {
-    pub(crate) fn new() -> Registry<C> {
+    /// No children.
+    pub fn new() -> Registry<C> {
         Registry { members: Mutex::new(Vec::new()) }
     }
 
     /// Enters a child, and removes those that nobody has a handle of any more and that have ended.
-    pub(crate) fn add(&self, child: Arc<C>) {
+    pub fn add(&self, child: Arc<C>) {
         let mut members = self.members.lock();
-        members.retain(|member| Arc::strong_count(member) > 1 || !member.has_ended());
+        let forget = mutant::is("a child without a handle is forgotten");
+        members.retain(|member| Arc::strong_count(member) > 1 || !(member.has_ended() || forget));
         members.push(child);
     }
 
     /// Removes a child that has ended.
-    pub(crate) fn remove(&self, child: &Arc<C>) {
+    pub fn remove(&self, child: &Arc<C>) {
         let mut members = self.members.lock();
-        if let Some(at) = members.iter().position(|member| Arc::ptr_eq(member, child)) {
+        if let Some(at) =
+            members.iter().position(|member| Arc::ptr_eq(member, child) || mutant::is("any is removed"))
+        {
             members.swap_remove(at);
         }
     }
 
     /// Those that run; removes the others.
-    pub(crate) fn running(&self) -> Vec<Arc<C>> {
+    pub fn running(&self) -> Vec<Arc<C>> {
         let mut members = self.members.lock();
         members.retain(|member| !member.has_ended());
         members.clone()

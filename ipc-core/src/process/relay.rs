@@ -35,7 +35,8 @@ use rustix::io::{Errno, ioctl_fionread};
 
 use super::lines::Lines;
 use super::stdio::{Line, Sink, Stream};
-use crate::sys::fork_local::{ForkLocal, close_inherited};
+use crate::sys::descriptor::close_raw;
+use crate::sys::fork_local::ForkLocal;
 use crate::sys::inherit::BlockedSignals;
 
 /// How much is read at once: what a pipe holds.
@@ -133,10 +134,10 @@ pub(crate) fn close_inherited_pipes() {
     // Held at the fork by a thread that is not here: then the descriptors stay, to no great harm.
     let Ok(shared) = relay.try_lock() else { return };
     for progress in &shared.open {
-        close_inherited(progress.descriptor.swap(-1, Ordering::Relaxed));
+        close_raw(progress.descriptor.swap(-1, Ordering::Relaxed));
     }
     if let Some(bell) = &shared.bell {
-        close_inherited(bell.as_raw_fd());
+        close_raw(bell.as_raw_fd());
     }
 }
 

@@ -6,8 +6,8 @@
 //! one it is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -19,6 +19,7 @@ use crate::entry::panics;
 use crate::entry::wire::Failure;
 use crate::entry::{Function, Message};
 use crate::error::{Error, Result};
+use crate::primitive::sync::Arc;
 
 /// Starts a thread that stands for a child.
 pub(crate) fn start<F, A>(identity: Identity, f: F, args: A) -> Result<Arc<Life>, (A, Error)>

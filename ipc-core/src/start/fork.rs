@@ -42,6 +42,7 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
             Ok((ours.into_newborn(born, true), setup))
         }
         Ok(None) => {
+            sys::process::set_cloned();
             drop(ours);
             relay::close_inherited_pipes();
             bootstrap::close_own();

@@ -30,6 +30,7 @@ use crate::error::{Error, Ran, Result};
 use crate::process::builder::{Builder, SpawnError};
 use crate::process::child::Child;
 use crate::process::environment::Environment;
+use crate::process::exit::ExitStatus;
 use crate::process::setup::Setup;
 use crate::process::signal::Signal;
 use crate::sys::clone::Born;
@@ -113,7 +114,7 @@ impl Context {
     /// Has the fork server run `f` once, when it starts: what it loads, all children share until they write to it. Where the
     /// server is replaced, it runs again.
     ///
-    /// It must leave no threads behind. If it panics, or does leave threads, the next spawn returns
+    /// It must leave no threads behind. If it panics, exits, or does leave threads, the next spawn returns
     /// [`Error::Preload`]. In the children of such a server the function runs on a fresh thread, so
     /// that random keys which the preload may have made are not shared. No effect on other start methods: there is no
     /// process to run it in.
@@ -238,13 +239,13 @@ pub(crate) struct Newborn {
 }
 
 impl Newborn {
-    /// Gives up a newborn: it dies with its lifeline, and is waited for.
-    pub(crate) fn abandon(self) {
+    /// Gives up a newborn: it dies with its lifeline, and is waited for. Gives its status, which is its own if it had ended.
+    pub(crate) fn abandon(self) -> std::io::Result<ExitStatus> {
         let Newborn { pidfd, control, lifeline, .. } = self;
         drop((control, lifeline));
         // It may have become another user's, then the lifeline alone must do, and does.
         let _ = sys::wait::send_signal(pidfd.as_fd(), Signal::KILL);
-        let _ = sys::wait::reap(pidfd.as_fd());
+        sys::wait::reap(pidfd.as_fd())
     }
 }
 

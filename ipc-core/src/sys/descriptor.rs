@@ -81,8 +81,10 @@ pub(crate) fn move_off(descriptor: OwnedFd, numbers: &[RawFd]) -> Result<OwnedFd
 /// Puts descriptors at their numbers, to be kept across an `exec` of the child's own.
 pub(crate) fn place(given: Vec<(RawFd, OwnedFd)>) -> io::Result<()> {
     let numbers: Vec<RawFd> = given.iter().map(|(number, _)| *number).collect();
-    let moved: io::Result<Vec<_>> =
-        given.into_iter().map(|(number, d)| Ok((number, move_off(d, &numbers).map_err(|(_, e)| e)?))).collect();
+    let moved: io::Result<Vec<_>> = given
+        .into_iter()
+        .map(|(number, d)| Ok((number, move_off(d, &numbers).map_err(|(_, e)| e)?)))
+        .collect();
     for (number, descriptor) in moved? {
         // SAFETY: the caller asked for this number, and what this crate owns in the child has been moved off
         // it. Whatever else stood there is replaced, as with a shell's redirection.

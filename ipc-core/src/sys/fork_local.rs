@@ -7,7 +7,6 @@
 //!
 //! The other thing kept here, [`AppendList`], is for what a child *does* take over: the hooks to be run after a fork.
 
-use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -98,17 +97,6 @@ impl<T: Send + Sync> AppendList<T> {
             at = &node.next;
             Some(&node.value)
         })
-    }
-}
-
-/// Closes a descriptor that a forked child has of its parent, by number; -1 is none.
-///
-/// Its owner in the parent is an object that this process has a copy of and will never drop, because the thread that
-/// would is not here.
-pub(crate) fn close_inherited(descriptor: RawFd) {
-    if descriptor >= 0 {
-        // SAFETY: a descriptor of this process that nothing in it will use or close (see above).
-        unsafe { rustix::io::close(descriptor) };
     }
 }
 

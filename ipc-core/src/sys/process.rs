@@ -38,12 +38,12 @@ const F_SETSIG: i32 = 10;
 
 static CLONED: AtomicBool = AtomicBool::new(false);
 
-/// Notes that this process is a clone of a fork server.
+/// Notes that this process is such a copy as [`was_cloned`] speaks of.
 pub(crate) fn set_cloned() {
     CLONED.store(true, Ordering::Relaxed);
 }
 
-/// Whether this process began as a copy of a fork server.
+/// Whether this process began as a copy: of a fork server, or of its parent.
 pub(crate) fn was_cloned() -> bool {
     CLONED.load(Ordering::Relaxed)
 }

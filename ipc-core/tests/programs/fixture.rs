@@ -99,7 +99,7 @@ impl Build {
         let own = own.join(name);
         // Renamed into place: an older one may be running.
         let fresh = own.with_extension(format!("{}", std::process::id()));
-        fs::copy(built, &fresh).unwrap();
+        super::copy(&built, &fresh);
         fs::rename(&fresh, &own).unwrap();
         own
     }

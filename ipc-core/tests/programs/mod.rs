@@ -50,6 +50,13 @@ pub(crate) fn not_run(why: &str) {
     println!("not run: {why}");
 }
 
+/// Copies a program by another process: while this one had the copy open for writing, a child that any thread starts in
+/// that moment would have it too, and running the copy would fail (ETXTBSY).
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("--").args([from, to]).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cp {from:?} {to:?}");
+}
+
 /// A descriptor for any process, which is ready once that has ended.
 pub(crate) fn pidfd(pid: u32) -> OwnedFd {
     let pid = Pid::from_raw(pid as i32).expect("a pid");

@@ -123,7 +123,7 @@ fn a_drain_inside_the_function_gives_up() {
     let slot: Arc<Mutex<Option<Relayed>>> = Arc::default();
     let f = {
         let slot = Arc::clone(&slot);
-        move |_| drop(sender.send(lock(&slot).as_ref().unwrap().drain(LONG)))
+        move |_| sender.send(lock(&slot).as_ref().unwrap().drain(LONG)).unwrap()
     };
     *lock(&slot) = Some(register(reader, Stream::Stdout, Sink::Call(Arc::new(f)), "p", 1).unwrap());
     writer.write_all(b"x\n").unwrap();
@@ -137,7 +137,7 @@ fn a_function_that_does_not_return_delays_a_drain_up_to_its_timeout() {
         let (reader, mut writer) = pipe();
         let (release, released) = channel::<()>();
         let released = Mutex::new(released);
-        let f = move |_| drop(lock(&released).recv());
+        let f = move |_| lock(&released).recv().unwrap();
         let relayed = register(reader, Stream::Stdout, Sink::Call(Arc::new(f)), "p", 1).unwrap();
         writer.write_all(b"x\n").unwrap();
         assert!(!relayed.drain(Duration::from_millis(20)));

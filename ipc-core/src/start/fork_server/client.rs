@@ -75,15 +75,11 @@ impl ForkServer {
                     _ => self.start(&now).map(Some),
                 },
                 |newborn: &Newborn| !poll::is_ready(newborn.pidfd.as_fd()).unwrap_or(true),
-                Newborn::abandon,
+                give_up,
+                |link| link.then.baseline.difference(&now.baseline),
             );
             match taken {
-                Ok(newborn) => {
-                    let mut setup = supply.with(|stock| {
-                        stock
-                            .map(|stock| stock.source.then.baseline.difference(&now.baseline))
-                            .unwrap_or_default()
-                    });
+                Ok((newborn, mut setup)) => {
                     // The server blocks all signals, and so does what it forks until it is told otherwise.
                     setup.signal_mask = Some(now.baseline.signal_mask());
                     return Ok(Some((newborn, setup)));
@@ -111,7 +107,7 @@ impl ForkServer {
 
     pub(crate) fn pid(&self) -> Option<u32> {
         let process = |link: &Link| link.process.as_ref().map(|process| process.pid);
-        self.supply.get()?.with(|stock| stock.and_then(|stock| process(&stock.source)))
+        self.supply.get()?.with(|link| link.and_then(process))
     }
 
     fn supply(&self) -> &'static Supply<Link> {
@@ -146,9 +142,18 @@ impl ForkServer {
             let args = descriptors::encode(&(Descriptor::from(theirs), self.preload));
             let args =
                 args.map_err(|e| Error::encode("the fork server's arguments", e).with_ran(Ran::DidNotRun))?;
-            bootstrap::send_start(process.control.as_fd(), &start, &[], &args)?;
+            if let Err(error) = bootstrap::send_start(process.control.as_fd(), &start, &[], &args) {
+                return Err(if error.is_hung_up() { link.bury("it ended") } else { error.into() });
+            }
         }
-        let frame = link.receive()?;
+        let frame = match link.receive() {
+            // Another server would run the same function.
+            Err(Trouble::Lost(error)) if self.preload.is_some() => {
+                let why = format!("the server ended while it ran it, or before: {error}");
+                return Err(Trouble::Error(Error::Preload { why }));
+            }
+            received => received?,
+        };
         let text = || String::from_utf8_lossy(&frame.body).into_owned();
         match frame.kind {
             READY => Ok(link),
@@ -162,7 +167,7 @@ impl ForkServer {
 impl Drop for ForkServer {
     fn drop(&mut self) {
         if let Some(supply) = self.supply.get() {
-            supply.clear(Newborn::abandon);
+            supply.clear(give_up);
         }
     }
 }
@@ -231,12 +236,13 @@ impl Source for Link {
                 self.asked.push_back(ours);
                 Ok(())
             }
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
-                Err(self.bury("it closed its socket"))
+            Err(e) => {
+                let error = Error::os("could not ask the fork server for a child: sendmsg", e);
+                if error.is_hung_up() {
+                    return Err(self.bury("it closed its socket"));
+                }
+                Err(error.with_ran(Ran::DidNotRun).into())
             }
-            Err(e) => Err(Error::os("could not ask the fork server for a child: sendmsg", e)
-                .with_ran(Ran::DidNotRun)
-                .into()),
         }
     }
 
@@ -249,15 +255,19 @@ impl Source for Link {
             Ok(frame) => frame,
             // Perhaps it was forked and only the answer is missing.
             Err(Trouble::Lost(error)) => return recover(ours).ok_or(Trouble::Lost(error)),
-            Err(other) => return Err(other),
+            Err(other) => {
+                // The answer is still to come, and the next request's would be taken for it.
+                self.lost = true;
+                return Err(other);
+            }
         };
         let number = <[u8; 4]>::try_from(&frame.body[..]).map(u32::from_le_bytes);
         match (frame.kind, number, frame.descriptors.pop()) {
             (FORKED, Ok(pid), pidfd) => match pidfd.map_or_else(|| open(pid), Ok) {
                 Ok(pidfd) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
-                Err(e) => Err(Error::os("could not start a child: pidfd_open", e)
-                    .with_ran(Ran::DidNotRun)
-                    .into()),
+                Err(e) => {
+                    Err(Error::os("could not start a child: pidfd_open", e).with_ran(Ran::DidNotRun).into())
+                }
             },
             // Not a limit that was met, but the call itself: a sandbox, an older kernel, or the server is process 1.
             (REFUSED, Ok(errno), None)
@@ -287,6 +297,11 @@ impl Source for Link {
     }
 }
 
+/// Nobody asks how it ended.
+fn give_up(newborn: Newborn) {
+    let _ = newborn.abandon();
+}
+
 /// A newborn whose server died before it said who it is: asked itself. `None` when it was never born, or has died.
 fn recover(ours: Ends<Private>) -> Option<Newborn> {
     packet::send(ours.control.as_fd(), wire::WHO, &[], &[]).ok()?;
@@ -305,7 +320,7 @@ fn open(pid: u32) -> std::io::Result<OwnedFd> {
 impl Drop for Link {
     fn drop(&mut self) {
         // Killed rather than asked: nothing in it is worth a farewell, and its end must not be waited for long.
-        self.process.take().into_iter().for_each(Newborn::abandon);
+        self.process.take().into_iter().for_each(give_up);
     }
 }
 

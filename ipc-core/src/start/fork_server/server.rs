@@ -94,6 +94,9 @@ fn run_preload(function: Name) -> Result<(), String> {
     match threads {
         0 => Err("whether it left threads behind is unknown: /proc/self/task lists none".into()),
         1 => Ok(()),
-        _ => Err(format!("it left {} threads behind, and a process with threads cannot be copied", threads - 1)),
+        _ => Err(format!(
+            "it left {} threads behind, and a process with threads cannot be copied",
+            threads - 1
+        )),
     }
 }
