@@ -115,12 +115,8 @@ where
     Builder::new().spawn(f, args)
 }
 
-/// The message layer for this crate's own fuzz targets and property tests: no part of its interface.
 #[doc(hidden)]
-pub mod fuzzing {
-    pub use crate::message::descriptors::{Encoded, decode, encode};
-    pub use crate::message::{Error, packet};
-}
+pub mod fuzzing;
 
 /// What `tests/loom.rs` checks: no part of this crate's interface.
 #[doc(hidden)]

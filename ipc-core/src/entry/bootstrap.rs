@@ -155,6 +155,16 @@ fn split(body: &[u8], descriptors: Vec<OwnedFd>) -> std::result::Result<Parts<'_
     Ok(Parts { start, args, placed: numbers.into_iter().zip(given).collect(), for_args })
 }
 
+/// Takes a start message apart, and looks its function up, as a child does; and no more. For the fuzzer.
+pub(crate) fn look_at(body: &[u8], descriptors: Vec<OwnedFd>) -> std::result::Result<(usize, usize), String> {
+    let parts = split(body, descriptors)?;
+    match parts.start.function {
+        Some(name) => name.resolve()?,
+        None => return Err("the start message names no function".into()),
+    };
+    Ok((parts.placed.len(), parts.for_args.len()))
+}
+
 struct Parts<'a> {
     start: Start,
     args: &'a [u8],

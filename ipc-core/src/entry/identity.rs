@@ -7,9 +7,10 @@
 //! first byte (the images of parent and child are mapped at different addresses).
 //!
 //! The number is believed only after four checks: it lies wholly inside segments of this image that
-//! nobody can write, it is aligned, it points at [`MAGIC`], and the names of the function's, its
-//! arguments' and its result's types give the hash that the sender stated. It is only ever taken from
-//! a control socket that this family made itself.
+//! nobody can write, it is aligned, what it points at begins with [`MAGIC`] and ends with [`END`], and the names of the
+//! function's, its arguments' and its result's types give the hash that the sender stated. (Two words, because one may stand in
+//! the program's code, aligned by chance, wherever it is compared with.) It is only ever taken from a control socket that
+//! this family made itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -89,6 +90,9 @@ functions!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12);
 /// Marks an [`Entry`]; no other constant of an image is likely to hold it.
 const MAGIC: u64 = u64::from_le_bytes(*b"ipcEntr\x01");
 
+/// Ends an [`Entry`].
+const END: u64 = u64::from_le_bytes(*b"\x01rtnEcpi");
+
 /// What happened to a call: the encoded value, or why there is none.
 pub(crate) type Outcome = Result<Encoded, Failure>;
 
@@ -98,6 +102,7 @@ pub(crate) struct Entry {
     magic: u64,
     types: fn() -> u64,
     call: fn(&[u8], Vec<OwnedFd>) -> Outcome,
+    end: u64,
 }
 
 impl Entry {
@@ -115,7 +120,7 @@ where
     A: Message,
     F::Output: Message,
 {
-    const ENTRY: &'static Entry = &Entry { magic: MAGIC, types: types::<F, A>, call: call::<F, A> };
+    const ENTRY: &'static Entry = &Entry { magic: MAGIC, types: types::<F, A>, call: call::<F, A>, end: END };
 }
 
 /// A function as it stands in a start message.
@@ -127,6 +132,15 @@ pub(crate) struct Name {
 }
 
 impl Name {
+    /// One that a sender might make up.
+    pub(crate) fn altered(self, offset: u64, types: u64, image: u64) -> Name {
+        Name {
+            offset: self.offset.wrapping_add(offset),
+            types: self.types ^ types,
+            image: self.image ^ image,
+        }
+    }
+
     /// The name of `f`, which every process of this image can turn back into the function.
     pub(crate) fn of<F, A>(_f: F) -> Name
     where
@@ -159,7 +173,7 @@ impl Name {
         let entry = image
             .constant::<Entry>(self.offset as usize)
             .ok_or("the name of the function points outside the program's constants")?;
-        if entry.magic != MAGIC {
+        if entry.magic != MAGIC || entry.end != END {
             return Err("the name of the function does not point at a function".into());
         }
         if (entry.types)() != self.types {
@@ -258,6 +272,16 @@ mod tests {
         };
         let (one, two) = (Name::of(|x: u8| x + 1), Name::of(|x: u8| x + 2));
         assert_eq!((call(one), call(two)), (21, 22));
+    }
+
+    #[test]
+    fn no_other_place_of_the_image_is_taken_for_a_function() {
+        // The right hash belongs to one entry alone, and asking others for theirs must be harmless.
+        let name = Name::of(add);
+        let places = (0..Image::this().extent() as u64).step_by(8);
+        let found: Vec<u64> =
+            places.filter(|offset| Name { offset: *offset, ..name }.resolve().is_ok()).collect();
+        assert_eq!(found, [name.offset]);
     }
 
     #[test]

@@ -51,6 +51,14 @@ impl Image {
         self.start
     }
 
+    /// How many bytes from the first to the last that is mapped.
+    #[cfg(test)]
+    pub(crate) fn extent(&self) -> usize {
+        let loaded = self.headers.iter().filter(|h| h.kind == elf::LOAD);
+        let end = loaded.map(|h| self.bias.wrapping_add((h.address + h.memory_size) as usize)).max();
+        end.unwrap_or(self.start) - self.start
+    }
+
     /// A number that tells this image from another build of it: a hash of its ELF header, program headers and build id.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint

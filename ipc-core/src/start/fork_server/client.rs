@@ -212,11 +212,12 @@ impl Link {
     fn bury(&mut self, seen: &str) -> Trouble {
         let why = self.process.as_ref().and_then(|process| {
             let id = ChildId { name: NAME.into(), pid: process.pid };
+            // It has closed its socket, so this is a matter of microseconds, unless it is stopped now. All it had to say is said
+            // then.
+            let _ = sys::wait::wait_exited(process.pidfd.as_fd(), Some(Instant::now() + DYING));
             if let Some(failure) = bootstrap::refusal(process.control.as_fd()) {
                 return Some(error_of(id, failure).to_string());
             }
-            // It has closed its socket, so this is a matter of microseconds, unless it is stopped now.
-            sys::wait::wait_exited(process.pidfd.as_fd(), Some(Instant::now() + DYING)).ok()?;
             let status = sys::wait::try_reap(process.pidfd.as_fd()).ok()??;
             Some(Error::from_status(id, status).to_string())
         });
