@@ -42,12 +42,18 @@ static OWN: [AtomicI32; 2] = [AtomicI32::new(-1), AtomicI32::new(-1)];
 
 /// A child's life from the first to the last, where it was exec'd or cloned.
 pub(crate) fn enter(inherited: Inherited) -> ! {
-    live(inherited, None)
+    contained(|| live(inherited, None))
 }
 
 /// A child's life where it was forked and the function stands in its memory.
 pub(crate) fn enter_with(inherited: Inherited, function: InMemory) -> ! {
-    live(inherited, Some(function))
+    contained(|| live(inherited, Some(function)))
+}
+
+/// Nothing may unwind out of a child: above it, in a copy, are the frames of another process.
+fn contained(life: impl FnOnce() -> std::convert::Infallible) -> ! {
+    panics::contain(|| match life() {});
+    leave::at_once(101)
 }
 
 /// Closes what a process that was just cloned from this child must not keep.
@@ -57,7 +63,7 @@ pub(crate) fn close_own() {
     }
 }
 
-fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
+fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infallible {
     let Inherited { control, lifeline } = inherited;
     // If that fails, the parent's death still is the end of its socket; and there is somebody to tell once it has spoken.
     let tied = lifeline::arm(lifeline.as_fd());
@@ -81,14 +87,14 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     if let Err(e) = tied {
         report(&control, &setup_failure("arming the lifeline", &e), false);
     }
-    let Parts { start, args, placed, for_args } = match split(&frame.body, frame.descriptors) {
+    let Parts { start, args, placed, mut for_args } = match split(&frame.body, frame.descriptors) {
         Ok(parts) => parts,
         Err(why) => report(&control, &Failure::Start(why), false),
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
     let acknowledge = start.acknowledge;
-    let (control, _lifeline) = match become_what(start, placed, control, lifeline) {
+    let (control, _lifeline) = match become_what(start, placed, &mut for_args, control, lifeline) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
@@ -184,6 +190,7 @@ pub(crate) fn send_start(
 fn become_what(
     start: Start,
     mut placed: Vec<(i32, OwnedFd)>,
+    for_args: &mut Vec<OwnedFd>,
     control: OwnedFd,
     lifeline: OwnedFd,
 ) -> std::result::Result<(OwnedFd, OwnedFd), (OwnedFd, Failure)> {
@@ -205,6 +212,12 @@ fn become_what(
         Ok(lifeline) => lifeline,
         Err((_, e)) => return Err((control, setup_failure("moving descriptors", &e))),
     };
+    let moved: std::io::Result<Vec<OwnedFd>> =
+        for_args.drain(..).map(|own| sys::descriptor::move_off(own, &numbers).map_err(|(_, e)| e)).collect();
+    match moved {
+        Ok(moved) => *for_args = moved,
+        Err(e) => return Err((control, setup_failure("moving descriptors", &e))),
+    }
     for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
         own.store(number, Ordering::Relaxed);
     }

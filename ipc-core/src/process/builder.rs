@@ -285,6 +285,12 @@ impl Builder {
     }
 
     fn identity(&self) -> Result<Identity> {
+        if self.name.as_ref().is_some_and(|name| name.contains('\0')) {
+            return Err(Error::Invalid {
+                what: format!("the name {:?}", self.name),
+                why: "it contains a zero byte".into(),
+            });
+        }
         current::identity_of_child(self.name.clone(), self.daemon, self.authkey.clone())
     }
 

@@ -65,6 +65,9 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
             libc::write(2, TEXT.as_ptr().cast(), TEXT.len());
         }
         libc::signal(signal, libc::SIG_DFL);
+        if (*info).si_code <= 0 {
+            libc::raise(signal); // sent by somebody, and not a fault that would happen again
+        }
     }
 }
 
