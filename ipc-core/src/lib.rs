@@ -76,7 +76,7 @@ pub use error::{ChildId, Error, Location, Panic, Ran, Result};
 pub use message::bytes::Bytes;
 pub use message::codec;
 pub use message::descriptors::{Descriptor, as_descriptor};
-pub use process::builder::{Builder, SpawnError};
+pub use process::builder::Builder;
 pub use process::child::{ActiveChild, Child, CloseError};
 pub use process::current::{AuthKey, Current, current};
 pub use process::exit::ExitStatus;
@@ -86,6 +86,7 @@ pub use process::parallelism::available_parallelism;
 pub use process::parent::{Parent, parent};
 pub use process::resource::Resource;
 pub use process::signal::Signal;
+pub use process::spawn_error::SpawnError;
 pub use process::stdio::{Line, Stdio, Stream};
 pub use start::{Context, StartMethod};
 
