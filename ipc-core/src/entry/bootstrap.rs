@@ -59,9 +59,11 @@ pub(crate) fn close_own() {
 
 fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
     let Inherited { control, lifeline } = inherited;
+    crash_point!("child: born");
     if lifeline::arm(lifeline.as_fd()).is_err() {
         leave::at_once(1);
     }
+    crash_point!("child: tied");
     let frame = loop {
         match packet::recv(control.as_fd()) {
             Ok(Received::Frame(frame)) if frame.kind == wire::START => break frame,
@@ -78,6 +80,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };
+    crash_point!("child: told");
     let Parts { start, args, placed, for_args } = match split(&frame.body, frame.descriptors) {
         Ok(parts) => parts,
         Err(why) => report(&control, &Failure::Start(why), false),
@@ -89,6 +92,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
+    crash_point!("child: set up");
     if acknowledge && packet::send(control.as_fd(), wire::ENTERED, &[], &[]).is_err() {
         leave::at_once(1);
     }
@@ -96,6 +100,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
         hooks::run_after_fork();
     }
     panics::install();
+    crash_point!("child: about to call");
     let outcome = match (in_memory, function) {
         (Some(function), _) => function(),
         (None, Some(name)) => match name.resolve() {
@@ -104,11 +109,15 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
         },
         (None, None) => Err(Failure::Start("the start message names no function".into())),
     };
+    crash_point!("child: returned");
     match outcome {
         Ok(value) => {
             let borrowed: Vec<_> = value.descriptors.iter().map(AsFd::as_fd).collect();
             match packet::send(control.as_fd(), wire::RESULT, &[&value.body], &borrowed) {
-                Ok(()) => leave::now(0, run_atexit),
+                Ok(()) => {
+                    crash_point!("child: reported");
+                    leave::now(0, run_atexit)
+                }
                 // Nobody is there to read it: the handle was dropped or detached, which is the parent's right.
                 Err(e) if e.raw_os_error() == Some(libc::EPIPE) => leave::now(0, run_atexit),
                 Err(e) => report(&control, &Failure::Result(format!("sending it: {e}")), run_atexit),

@@ -348,6 +348,7 @@ impl Builder {
             }
             None => self.context.newborn(environment.as_ref())?,
         };
+        crash_point!("parent: newborn taken");
         let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
 
@@ -356,7 +357,7 @@ impl Builder {
         let (theirs, ours) = match open_streams(wished) {
             Ok(opened) => opened,
             Err(error) => {
-                newborn.abandon();
+                let _ = newborn.abandon();
                 return Err(error);
             }
         };
@@ -392,6 +393,7 @@ impl Builder {
             });
         }
 
+        crash_point!("parent: start sent");
         let pid = newborn.pid;
         let mut pipes = Pipes::default();
         let mut relayed = Vec::new();
@@ -437,6 +439,7 @@ impl Builder {
             life.wait(None)?;
             return Err(error);
         }
+        crash_point!("parent: before the registry");
         family::add(life.clone());
         if acknowledge {
             life.wait_entered()?;
