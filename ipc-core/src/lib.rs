@@ -61,6 +61,14 @@
 //! Processes of one program trust each other not to forge messages on their private sockets; nothing read from one can call
 //! anything but a function of the program, though.
 
+/// A place where a crash test can have the process killed (`sys/crash.rs`); nothing without the feature `crash-points`.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "crash-points")]
+        crate::sys::crash::reached(const { crate::sys::crash::place($name) });
+    };
+}
+
 mod entry;
 mod error;
 mod lifeline;
@@ -120,6 +128,13 @@ where
 pub mod fuzzing {
     pub use crate::message::descriptors::{Encoded, decode, encode};
     pub use crate::message::{Error, packet};
+}
+
+/// The places where `tests/crash.rs` has processes killed: no part of this crate's interface.
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub mod crash {
+    pub use crate::sys::crash::{CrashPoints, POINTS};
 }
 
 /// What `tests/loom.rs` checks: no part of this crate's interface.

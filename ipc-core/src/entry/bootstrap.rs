@@ -65,8 +65,10 @@ pub(crate) fn close_own() {
 
 fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infallible {
     let Inherited { control, lifeline } = inherited;
+    crash_point!("child: born");
     // If that fails, the parent's death still is the end of its socket; and there is somebody to tell once it has spoken.
     let tied = lifeline::arm(lifeline.as_fd());
+    crash_point!("child: tied");
     let frame = loop {
         match packet::recv(control.as_fd()) {
             Ok(Received::Frame(frame)) if frame.kind == wire::START => break frame,
@@ -84,6 +86,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };
+    crash_point!("child: told");
     if let Err(e) = tied {
         report(&control, &setup_failure("arming the lifeline", &e), false);
     }
@@ -98,6 +101,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
+    crash_point!("child: set up");
     if acknowledge && let Err(e) = packet::send(control.as_fd(), wire::ENTERED, &[], &[]) {
         report(&control, &setup_failure("telling its parent so", &e), run_atexit);
     }
@@ -105,6 +109,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
         hooks::run_after_fork();
     }
     panics::install();
+    crash_point!("child: about to call");
     let outcome = match (in_memory, function) {
         (Some(function), _) => function(),
         (None, Some(name)) => match name.resolve() {
@@ -113,11 +118,15 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
         },
         (None, None) => Err(Failure::Start("the start message names no function".into())),
     };
+    crash_point!("child: returned");
     match outcome {
         Ok(value) => {
             let borrowed: Vec<_> = value.descriptors.iter().map(AsFd::as_fd).collect();
             match packet::send(control.as_fd(), wire::RESULT, &[&value.body], &borrowed) {
-                Ok(()) => leave::now(0, run_atexit),
+                Ok(()) => {
+                    crash_point!("child: reported");
+                    leave::now(0, run_atexit)
+                }
                 // Nobody is there to read it: the handle was dropped or detached, which is the parent's right.
                 Err(e) if e.raw_os_error() == Some(libc::EPIPE) => leave::now(0, run_atexit),
                 Err(e) => report(&control, &Failure::Result(format!("sending it: {e}")), run_atexit),

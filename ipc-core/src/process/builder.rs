@@ -354,6 +354,7 @@ impl Builder {
             }
             None => self.context.newborn(environment.as_ref())?,
         };
+        crash_point!("parent: newborn taken");
         let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
 
@@ -401,6 +402,7 @@ impl Builder {
             });
         }
 
+        crash_point!("parent: start sent");
         let pid = newborn.pid;
         let mut pipes = Pipes::default();
         let mut relayed = Vec::new();
@@ -446,6 +448,7 @@ impl Builder {
             life.wait(None)?;
             return Err(error);
         }
+        crash_point!("parent: before the registry");
         family::add(life.clone());
         // Where that cannot be awaited, there is a child all the same, and its join will tell.
         if acknowledge

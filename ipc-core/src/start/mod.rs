@@ -266,6 +266,7 @@ impl Cradle {
         let (ours, theirs) = socket_pair()?;
         let (our_line, their_line) = lifeline::new()
             .map_err(|e| Error::os("could not start a child: pipe2", e).with_ran(Ran::DidNotRun))?;
+        crash_point!("parent: socket pair made");
         Ok(Cradle {
             ours: Ends { control: ours.into(), lifeline: our_line.into() },
             theirs: Ends { control: theirs, lifeline: their_line },

@@ -5,6 +5,8 @@ pub(crate) mod clone;
 pub(crate) mod conjure;
 #[cfg(feature = "hook")]
 mod constructors;
+#[cfg(feature = "crash-points")]
+pub(crate) mod crash;
 pub(crate) mod descriptor;
 pub(crate) mod elf;
 pub(crate) mod environment;
