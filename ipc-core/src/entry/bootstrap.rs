@@ -270,6 +270,11 @@ pub(crate) fn send_failure(control: BorrowedFd<'_>, failure: &Failure) {
     }
 }
 
+/// Reports a step that failed in a child before it came to [`enter`].
+pub(crate) fn refuse(control: BorrowedFd<'_>, step: &str, error: &std::io::Error) {
+    send_failure(control, &setup_failure(step, error));
+}
+
 /// What a child has said that ended before it ran anything.
 pub(crate) fn refusal(control: BorrowedFd<'_>) -> Option<Failure> {
     match packet::try_recv(control) {

@@ -32,6 +32,7 @@
 //! |---|---|
 //! | sender, before or after a frame | [`Received::Closed`], after all frames sent before |
 //! | sender, between the packets of one frame | [`Error::Unfinished`], and what arrived is closed |
+//! | nobody, but the sender failed between them | nothing until it sends another frame, which is received; what arrived is closed |
 //! | receiver | the sender's next frame fails with `EPIPE` or `ECONNRESET` |
 //!
 //! One thread at a time sends on an end, and one receives: the packets of two frames must not mix. (If they do, it is noticed
@@ -49,7 +50,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Error;
 use crate::sys::memfd::{self, Constant, NotConstant};
-use crate::sys::socket::{self, DESCRIPTORS, Packet};
+use crate::sys::socket::{self, DESCRIPTORS, Data, Packet};
 
 /// The longest body that stands in the packet itself.
 pub const INLINE: usize = 32 * 1024;
@@ -181,8 +182,8 @@ fn malformed(what: fmt::Arguments<'_>) -> Error {
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` where the peer is gone, `InvalidInput` for more than [`MAX_DESCRIPTORS`], `EMFILE`,
 /// `ENFILE`, `ENOMEM`, `ENOSPC`, `EFBIG` where the memory file of a long body cannot be had, `ETOOMANYREFS` where more
-/// descriptors are under way than one may have open. Nothing has been sent then, unless the frame has continuation packets
-/// and the peer died between them.
+/// descriptors are under way than one may have open. Nothing has been sent then, or a part that the receiver throws away when
+/// the next frame begins.
 pub fn send(
     socket: BorrowedFd<'_>,
     kind: u16,
@@ -296,14 +297,38 @@ fn receive(socket: BorrowedFd<'_>, wait: bool) -> Result<Received, Error> {
     let mut descriptors = Vec::new();
     let first = socket::receive(socket, &mut buffer.0, &mut descriptors, wait)
         .map_err(|error| Error::os("receive a message", error))?;
-    let (len, truncated, descriptors_lost) = match first {
+    let mut first = match first {
         Packet::None => return Ok(Received::Empty),
         Packet::End => return Ok(Received::Closed),
-        Packet::Data { len, truncated, descriptors_lost } => (len, truncated, descriptors_lost),
+        Packet::Data(data) => data,
     };
-    let (header, inline) = Header::parse(&buffer.0[..len])?;
+    loop {
+        match receive_from(socket, &mut buffer.0, first, descriptors)? {
+            Begun::Frame(frame) => return Ok(Received::Frame(frame)),
+            Begun::Abandoned(next) => (first, descriptors) = next,
+        }
+    }
+}
+
+/// What came of a frame whose first packet was received.
+enum Begun {
+    Frame(Frame),
+    /// Its sender could not go on with it, and has begun another one: that one's first packet, which stands in the buffer, and
+    /// its descriptors.
+    Abandoned((Data, Vec<OwnedFd>)),
+}
+
+/// The frame whose first packet stands in the buffer.
+fn receive_from(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    first: Data,
+    mut descriptors: Vec<OwnedFd>,
+) -> Result<Begun, Error> {
+    let Data { len, truncated, descriptors_lost } = first;
+    let (header, inline) = Header::parse(&buffer[..len])?;
     if truncated {
-        return Err(malformed(format_args!("a packet longer than {} bytes", buffer.0.len())));
+        return Err(malformed(format_args!("a packet longer than {} bytes", buffer.len())));
     }
     if header.flags & FLAG_CONTINUATION != 0 {
         return Err(malformed(format_args!("the continuation of a message whose beginning is missing")));
@@ -341,16 +366,19 @@ fn receive(socket: BorrowedFd<'_>, wait: bool) -> Result<Received, Error> {
             descriptors.clear();
         }
         let before = descriptors.len();
-        let (here, lost_here) =
-            continuation(socket, &mut buffer.0, header, place, arrived, &mut descriptors)?;
-        lost |= lost_here;
-        place += here;
-        arrived += (descriptors.len() - before) as u32;
+        match continuation(socket, buffer, header, place, arrived, &mut descriptors)? {
+            Next::Part { here, lost: lost_here } => {
+                lost |= lost_here;
+                place += here;
+                arrived += (descriptors.len() - before) as u32;
+            }
+            Next::Another(first) => {
+                return Ok(Begun::Abandoned((first, descriptors.split_off(before))));
+            }
+        }
     }
     match body {
-        Some(body) if !lost => {
-            Ok(Received::Frame(Frame { kind: header.kind, body: Body(body), descriptors }))
-        }
+        Some(body) if !lost => Ok(Begun::Frame(Frame { kind: header.kind, body: Body(body), descriptors })),
         _ => Err(Error::DescriptorsLost {
             sent: header.total + u32::from(in_file),
             arrived,
@@ -359,8 +387,15 @@ fn receive(socket: BorrowedFd<'_>, wait: bool) -> Result<Received, Error> {
     }
 }
 
-/// Receives the continuation of `frame` whose first descriptor has the given place; returns how many it announces, and
-/// whether some were lost.
+/// What follows a packet of an unfinished frame.
+enum Next {
+    /// Its continuation: how many descriptors that announces, and whether some were lost.
+    Part { here: u32, lost: bool },
+    /// The first packet of another frame.
+    Another(Data),
+}
+
+/// Receives the continuation of `frame` whose first descriptor has the given place.
 fn continuation(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -368,14 +403,18 @@ fn continuation(
     place: u32,
     arrived: u32,
     descriptors: &mut Vec<OwnedFd>,
-) -> Result<(u32, bool), Error> {
+) -> Result<Next, Error> {
     let before = descriptors.len();
     let packet = socket::receive(socket, buffer, descriptors, true)
         .map_err(|error| Error::os("receive the rest of a message", error))?;
-    let Packet::Data { len, truncated, descriptors_lost } = packet else {
+    let Packet::Data(data) = packet else {
         return Err(Error::Unfinished { sent: frame.total, arrived });
     };
+    let Data { len, truncated, descriptors_lost } = data;
     let (header, rest) = Header::parse(&buffer[..len])?;
+    if header.flags & FLAG_CONTINUATION == 0 {
+        return Ok(Next::Another(data));
+    }
     let expected = Header { flags: FLAG_CONTINUATION, length: u64::from(place), here: header.here, ..frame };
     let agrees = header.to_bytes() == expected.to_bytes() && rest.is_empty() && !truncated;
     let here = u32::from(header.here);
@@ -390,7 +429,7 @@ fn continuation(
     if !descriptors_lost && came != usize::from(header.here) {
         return Err(malformed(format_args!("a packet with {came} descriptors that announces {here}")));
     }
-    Ok((here, descriptors_lost))
+    Ok(Next::Part { here, lost: descriptors_lost })
 }
 
 /// The body of a frame that came in a memory file.

@@ -30,9 +30,12 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
     let setup = as_this_process()?;
     let Cradle { ours, theirs } = Cradle::new()?;
     sys::runtime::flush_before_copy();
-    // SAFETY: whoever made the `Context` or called `Builder::fork` has vouched for what the child runs. What this crate
-    // itself runs there takes only locks that this thread holds now, or that are made anew in every process.
-    let forked = sys::private::fork_without(|| unsafe { sys::clone::fork() });
+    let forked = sys::private::fork_without(
+        // SAFETY: whoever made the `Context` or called `Builder::fork` has vouched for what the child runs. What this crate
+        // itself runs there takes only locks that this thread holds now, or that are made anew in every process.
+        || unsafe { sys::clone::fork() },
+        |e| bootstrap::refuse(theirs.control.as_fd(), "taking its parent's descriptors away", e),
+    );
     match forked {
         Ok(Some(born)) => {
             lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
@@ -49,6 +52,8 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
                 None => bootstrap::enter(inherited),
             }
         }
-        Err(e) => Err(Error::os("could not start a child: fork", e).with_ran(Ran::DidNotRun)),
+        Err((call, e)) => {
+            Err(Error::os(format!("could not start a child: {call}"), e).with_ran(Ran::DidNotRun))
+        }
     }
 }

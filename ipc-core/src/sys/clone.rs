@@ -231,17 +231,17 @@ impl Copier {
 ///
 /// # Safety
 /// The caller vouches for what the child does: every other thread is gone there, with whatever locks it held.
-pub(crate) unsafe fn fork() -> io::Result<Option<Born>> {
+pub(crate) unsafe fn fork() -> Result<Option<Born>, (&'static str, io::Error)> {
     // SAFETY: the caller's promise.
     match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(("fork", io::Error::last_os_error())),
         0 => Ok(None),
         // Between the two calls somebody else's `wait` may take the child, if it was killed right away.
         pid => match super::wait::pidfd_open(pid as u32) {
             Ok(pidfd) => Ok(Some(Born { pid: pid as u32, pidfd })),
             Err(error) => {
                 super::wait::end_by_number(pid as u32);
-                Err(error)
+                Err(("pidfd_open", error))
             }
         },
     }

@@ -90,7 +90,10 @@ pub(crate) enum NotConstant {
 
 /// Makes sure that `file` is a constant of `len` bytes.
 fn check(file: BorrowedFd<'_>, len: usize) -> Result<(), NotConstant> {
-    let seals = rustix::fs::fcntl_get_seals(file).map_err(|_| NotConstant::NoMemfd)?;
+    let seals = rustix::fs::fcntl_get_seals(file).map_err(|error| match error {
+        Errno::INVAL => NotConstant::NoMemfd,
+        other => NotConstant::Os(other.into()),
+    })?;
     if !seals.contains(CONSTANT) {
         return Err(NotConstant::Unsealed);
     }

@@ -50,14 +50,18 @@ impl Drop for Private {
 
 /// Forks by `fork`, which returns `Ok(None)` in the copy, and takes the private descriptors away from the copy.
 ///
-/// A copy from which they cannot be taken ends here, with 1: an error would be the *caller's*, who would go on with its own
-/// work a second time.
-pub(crate) fn fork_without<T>(fork: impl FnOnce() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+/// A copy from which they cannot be taken ends here, after `tell`: an error would be the *caller's*, who would go on with its
+/// own work a second time.
+pub(crate) fn fork_without<T, E>(
+    fork: impl FnOnce() -> Result<Option<T>, E>,
+    tell: impl FnOnce(&io::Error),
+) -> Result<Option<T>, E> {
     let open = open();
     let forked = fork();
     if let Ok(None) = forked
-        && replace(&open).is_err()
+        && let Err(e) = replace(&open)
     {
+        tell(&e);
         super::process::exit_now(1);
     }
     forked

@@ -46,18 +46,22 @@ pub(crate) fn send(
 /// What one `recvmsg` brought.
 pub(crate) enum Packet {
     /// A packet.
-    Data {
-        /// The bytes, at the start of the buffer.
-        len: usize,
-        /// The packet was longer than the buffer.
-        truncated: bool,
-        /// Descriptors were dropped by the kernel.
-        descriptors_lost: bool,
-    },
+    Data(Data),
     /// No packet is there now.
     None,
     /// The peer has closed its end, and everything it sent has been received.
     End,
+}
+
+/// A packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Data {
+    /// The bytes, at the start of the buffer.
+    pub(crate) len: usize,
+    /// The packet was longer than the buffer.
+    pub(crate) truncated: bool,
+    /// Descriptors were dropped by the kernel.
+    pub(crate) descriptors_lost: bool,
 }
 
 /// Receives one packet into `buffer` and appends its descriptors to `descriptors`; waits for one only if `wait`.
@@ -96,7 +100,7 @@ pub(crate) fn receive(
             return Ok(Packet::End);
         }
         let truncated = message.flags.contains(ReturnFlags::TRUNC);
-        return Ok(Packet::Data { len: message.bytes, truncated, descriptors_lost });
+        return Ok(Packet::Data(Data { len: message.bytes, truncated, descriptors_lost }));
     }
 }
 

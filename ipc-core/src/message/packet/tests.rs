@@ -316,6 +316,22 @@ fn continuations_must_fit_their_frame() {
 }
 
 #[test]
+fn a_frame_that_its_sender_gave_up_is_followed_by_the_next() {
+    let (file, number) = marked();
+    let batch = [file.as_fd(); 20];
+    for polls in [true, false] {
+        let (ours, theirs) = pair();
+        for _ in 0..2 {
+            send_raw(&ours, Header { here: 10, total: 20, ..PLAIN }, b"", &batch[..10]);
+        }
+        send(ours.as_fd(), 7, &[b"why"], &batch[..3]).unwrap();
+        let received = frame(if polls { try_recv(theirs.as_fd()) } else { recv(theirs.as_fd()) });
+        assert_eq!((received.kind, &*received.body, received.descriptors.len()), (7, &b"why"[..], 3));
+        assert_eq!(held(number), 1 + 3);
+    }
+}
+
+#[test]
 fn the_error_of_another_build_says_so() {
     let (ours, theirs) = pair();
     let mut bytes = PLAIN.to_bytes();

@@ -143,13 +143,13 @@ impl ForkServer {
             let args =
                 args.map_err(|e| Error::encode("the fork server's arguments", e).with_ran(Ran::DidNotRun))?;
             if let Err(error) = bootstrap::send_start(process.control.as_fd(), &start, &[], &args) {
-                return Err(if error.is_hung_up() { link.lose(error.to_string()) } else { error.into() });
+                return Err(if error.is_hung_up() { link.bury("it ended") } else { error.into() });
             }
         }
         let frame = match link.receive() {
             // Another server would run the same function.
-            Err(Trouble::Lost(_)) if self.preload.is_some() => {
-                let why = "the server ended while it ran it".into();
+            Err(Trouble::Lost(error)) if self.preload.is_some() => {
+                let why = format!("the server ended while it ran it, or before: {error}");
                 return Err(Trouble::Error(Error::Preload { why }));
             }
             received => received?,
@@ -240,7 +240,7 @@ impl Source for Link {
             Err(e) => {
                 let error = Error::os("could not ask the fork server for a child: sendmsg", e);
                 if error.is_hung_up() {
-                    return Err(self.lose(error.to_string()));
+                    return Err(self.bury("it closed its socket"));
                 }
                 Err(error.with_ran(Ran::DidNotRun).into())
             }

@@ -94,8 +94,12 @@ fn run_preload(function: Name) -> Result<(), String> {
         Err(other) => return Err(format!("{other:?}")),
     }
     let threads = std::fs::read_dir("/proc/self/task").map_err(|e| format!("/proc/self/task: {e}"))?.count();
-    if threads == 1 {
-        return Ok(());
+    match threads {
+        0 => Err("whether it left threads behind is unknown: /proc/self/task lists none".into()),
+        1 => Ok(()),
+        _ => Err(format!(
+            "it left {} threads behind, and a process with threads cannot be copied",
+            threads - 1
+        )),
     }
-    Err(format!("it left {} threads behind, and a process with threads cannot be copied", threads - 1))
 }
