@@ -9,7 +9,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -48,6 +48,9 @@ struct Page {
 
 /// This process's mapping of the page that its environment names.
 static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
+
+/// It names none; looked up once.
+static NONE: AtomicBool = AtomicBool::new(false);
 
 /// The place of a point in [`POINTS`].
 pub(crate) const fn place(name: &str) -> usize {
@@ -90,7 +93,13 @@ pub(crate) fn reached(point: usize) {
 fn page() -> Option<&'static Page> {
     let mut page = PAGE.load(Ordering::Acquire);
     if page.is_null() {
-        let path = std::env::var_os(ENV)?;
+        if NONE.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Some(path) = std::env::var_os(ENV) else {
+            NONE.store(true, Ordering::Relaxed);
+            return None;
+        };
         let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mapped = map(&file).ok()?.as_ptr();
         page = match PAGE.compare_exchange(ptr::null_mut(), mapped, Ordering::AcqRel, Ordering::Acquire) {
