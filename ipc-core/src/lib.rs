@@ -61,6 +61,14 @@
 //! Processes of one program trust each other not to forge messages on their private sockets; nothing read from one can call
 //! anything but a function of the program, though.
 
+/// A place where a crash test can have the process killed (`sys/crash.rs`); nothing without the feature `crash-points`.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "crash-points")]
+        crate::sys::crash::reached(const { crate::sys::crash::place($name) });
+    };
+}
+
 mod entry;
 mod error;
 mod lifeline;
@@ -76,7 +84,7 @@ pub use error::{ChildId, Error, Location, Panic, Ran, Result};
 pub use message::bytes::Bytes;
 pub use message::codec;
 pub use message::descriptors::{Descriptor, as_descriptor};
-pub use process::builder::{Builder, SpawnError};
+pub use process::builder::Builder;
 pub use process::child::{ActiveChild, Child, CloseError};
 pub use process::current::{AuthKey, Current, current};
 pub use process::exit::ExitStatus;
@@ -86,6 +94,7 @@ pub use process::parallelism::available_parallelism;
 pub use process::parent::{Parent, parent};
 pub use process::resource::Resource;
 pub use process::signal::Signal;
+pub use process::spawn_error::SpawnError;
 pub use process::stdio::{Line, Stdio, Stream};
 pub use start::{Context, StartMethod};
 
@@ -117,6 +126,13 @@ where
 
 #[doc(hidden)]
 pub mod fuzzing;
+
+/// The places where `tests/crash.rs` has processes killed: no part of this crate's interface.
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub mod crash {
+    pub use crate::sys::crash::{CrashPoints, POINTS};
+}
 
 /// What `tests/loom.rs` checks: no part of this crate's interface.
 #[doc(hidden)]

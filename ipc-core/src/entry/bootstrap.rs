@@ -42,12 +42,18 @@ static OWN: [AtomicI32; 2] = [AtomicI32::new(-1), AtomicI32::new(-1)];
 
 /// A child's life from the first to the last, where it was exec'd or cloned.
 pub(crate) fn enter(inherited: Inherited) -> ! {
-    live(inherited, None)
+    contained(|| live(inherited, None))
 }
 
 /// A child's life where it was forked and the function stands in its memory.
 pub(crate) fn enter_with(inherited: Inherited, function: InMemory) -> ! {
-    live(inherited, Some(function))
+    contained(|| live(inherited, Some(function)))
+}
+
+/// Nothing may unwind out of a child: above it, in a copy, are the frames of another process.
+fn contained(life: impl FnOnce() -> std::convert::Infallible) -> ! {
+    panics::contain(|| match life() {});
+    leave::at_once(101)
 }
 
 /// Closes what a process that was just cloned from this child must not keep.
@@ -57,10 +63,12 @@ pub(crate) fn close_own() {
     }
 }
 
-fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
+fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infallible {
     let Inherited { control, lifeline } = inherited;
+    crash_point!("child: born");
     // If that fails, the parent's death still is the end of its socket; and there is somebody to tell once it has spoken.
     let tied = lifeline::arm(lifeline.as_fd());
+    crash_point!("child: tied");
     let frame = loop {
         match packet::recv(control.as_fd()) {
             Ok(Received::Frame(frame)) if frame.kind == wire::START => break frame,
@@ -78,20 +86,22 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
             _ => leave::at_once(1), // the parent died or gave this child up before it was told anything
         }
     };
+    crash_point!("child: told");
     if let Err(e) = tied {
         report(&control, &setup_failure("arming the lifeline", &e), false);
     }
-    let Parts { start, args, placed, for_args } = match split(&frame.body, frame.descriptors) {
+    let Parts { start, args, placed, mut for_args } = match split(&frame.body, frame.descriptors) {
         Ok(parts) => parts,
         Err(why) => report(&control, &Failure::Start(why), false),
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
     let acknowledge = start.acknowledge;
-    let (control, _lifeline, for_args) = match become_what(start, placed, control, lifeline, for_args) {
+    let (control, _lifeline) = match become_what(start, placed, &mut for_args, control, lifeline) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
+    crash_point!("child: set up");
     if acknowledge && let Err(e) = packet::send(control.as_fd(), wire::ENTERED, &[], &[]) {
         report(&control, &setup_failure("telling its parent so", &e), run_atexit);
     }
@@ -99,6 +109,7 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
         hooks::run_after_fork();
     }
     panics::install();
+    crash_point!("child: about to call");
     let outcome = match (in_memory, function) {
         (Some(function), _) => function(),
         (None, Some(name)) => match name.resolve() {
@@ -107,11 +118,15 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> ! {
         },
         (None, None) => Err(Failure::Start("the start message names no function".into())),
     };
+    crash_point!("child: returned");
     match outcome {
         Ok(value) => {
             let borrowed: Vec<_> = value.descriptors.iter().map(AsFd::as_fd).collect();
             match packet::send(control.as_fd(), wire::RESULT, &[&value.body], &borrowed) {
-                Ok(()) => leave::now(0, run_atexit),
+                Ok(()) => {
+                    crash_point!("child: reported");
+                    leave::now(0, run_atexit)
+                }
                 // Nobody is there to read it: the handle was dropped or detached, which is the parent's right.
                 Err(e) if e.raw_os_error() == Some(libc::EPIPE) => leave::now(0, run_atexit),
                 Err(e) => report(&control, &Failure::Result(format!("sending it: {e}")), run_atexit),
@@ -194,10 +209,10 @@ pub(crate) fn send_start(
 fn become_what(
     start: Start,
     mut placed: Vec<(i32, OwnedFd)>,
+    for_args: &mut Vec<OwnedFd>,
     control: OwnedFd,
     lifeline: OwnedFd,
-    for_args: Vec<OwnedFd>,
-) -> std::result::Result<(OwnedFd, OwnedFd, Vec<OwnedFd>), (OwnedFd, Failure)> {
+) -> std::result::Result<(OwnedFd, OwnedFd), (OwnedFd, Failure)> {
     for (number, stream) in (0..).zip(start.stdio) {
         if stream == ChildStdio::Null {
             match sys::descriptor::open_null() {
@@ -216,12 +231,12 @@ fn become_what(
         Ok(lifeline) => lifeline,
         Err((_, e)) => return Err((control, setup_failure("moving descriptors", &e))),
     };
-    let moved: std::result::Result<Vec<_>, _> =
-        for_args.into_iter().map(|descriptor| sys::descriptor::move_off(descriptor, &numbers)).collect();
-    let for_args = match moved {
-        Ok(for_args) => for_args,
-        Err((_, e)) => return Err((control, setup_failure("moving descriptors", &e))),
-    };
+    let moved: std::io::Result<Vec<OwnedFd>> =
+        for_args.drain(..).map(|own| sys::descriptor::move_off(own, &numbers).map_err(|(_, e)| e)).collect();
+    match moved {
+        Ok(moved) => *for_args = moved,
+        Err(e) => return Err((control, setup_failure("moving descriptors", &e))),
+    }
     for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
         own.store(number, Ordering::Relaxed);
     }
@@ -243,7 +258,7 @@ fn become_what(
         Ok(())
     };
     match tied {
-        Ok(()) => Ok((control, lifeline, for_args)),
+        Ok(()) => Ok((control, lifeline)),
         Err(e) => Err((control, setup_failure("arming the lifeline", &e))),
     }
 }

@@ -10,6 +10,7 @@
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
+use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 
@@ -52,12 +53,9 @@ pub(crate) fn install() {
 fn print(info: &PanicHookInfo<'_>) {
     let me = current::current();
     let location = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
-    eprintln!(
-        "child {:?} (pid {}) panicked{location}:\n{}",
-        me.name(),
-        me.pid(),
-        Panic::message_of(info.payload())
-    );
+    let (name, pid, message) = (me.name(), me.pid(), Panic::message_of(info.payload()));
+    // Not `eprintln!`: that panics where nobody reads stderr, and a panic in here aborts.
+    let _ = writeln!(std::io::stderr(), "child {name:?} (pid {pid}) panicked{location}:\n{message}");
 }
 
 /// Runs `f`, which catches a panic, and puts what the hook heard to what was caught.
@@ -71,6 +69,13 @@ pub(crate) fn watch<T>(f: impl FnOnce() -> Result<T, Box<dyn Any + Send>>) -> Re
     });
     LAST.set(None);
     result
+}
+
+/// Runs a function of the user's whose panic concerns nobody else. The payload is not dropped: that could panic again.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+        std::mem::forget(payload);
+    }
 }
 
 fn told(payload: &(dyn Any + Send)) -> Panic {

@@ -18,6 +18,7 @@ use super::relay;
 use super::resource::{Limit, Resource};
 use super::setup::Setup;
 use super::signal::Signal;
+use super::spawn_error::SpawnError;
 use super::stdio::{ParentSide, Stdio, Which};
 use super::thread;
 use crate::entry::bootstrap::{self, InMemory};
@@ -205,7 +206,7 @@ impl Builder {
     /// A descriptor that the child has under this number, not close-on-exec, as a shell's `3<file` gives it. Numbers 0 to 2 are the
     /// standard streams' ([`stdin`](Builder::stdin) and its kin).
     ///
-    /// Descriptors without a fixed number travel as [arguments](Descriptor).
+    /// Descriptors without a fixed number travel as [arguments](crate::Descriptor).
     pub fn descriptor(mut self, number: i32, descriptor: impl Into<OwnedFd>) -> Builder {
         self.descriptors.retain(|(taken, _)| *taken != number);
         self.descriptors.push((number, descriptor.into()));
@@ -248,7 +249,7 @@ impl Builder {
                 Ok(identity) => thread::start(identity, f, args),
                 Err(error) => Err((args, error)),
             };
-            return started.map(Child::new).map_err(|(args, error)| SpawnError { args, error });
+            return started.map(Child::new).map_err(|(args, error)| SpawnError::new(args, error));
         }
         let encoded = descriptors::encode(&args);
         let started = encoded
@@ -256,7 +257,7 @@ impl Builder {
             .and_then(|encoded| self.start(Some(function), &encoded, None));
         match started {
             Ok(life) => Ok(Child::new(life)),
-            Err(error) => Err(SpawnError { args, error }),
+            Err(error) => Err(SpawnError::new(args, error)),
         }
     }
 
@@ -285,6 +286,12 @@ impl Builder {
     }
 
     fn identity(&self) -> Result<Identity> {
+        if self.name.as_ref().is_some_and(|name| name.contains('\0')) {
+            return Err(Error::Invalid {
+                what: format!("the name {:?}", self.name),
+                why: "it contains a zero byte".into(),
+            });
+        }
         current::identity_of_child(self.name.clone(), self.daemon, self.authkey.clone())
     }
 
@@ -348,6 +355,7 @@ impl Builder {
             }
             None => self.context.newborn(environment.as_ref())?,
         };
+        crash_point!("parent: newborn taken");
         let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
 
@@ -395,6 +403,7 @@ impl Builder {
             });
         }
 
+        crash_point!("parent: start sent");
         let pid = newborn.pid;
         let mut pipes = Pipes::default();
         let mut relayed = Vec::new();
@@ -440,6 +449,7 @@ impl Builder {
             life.wait(None)?;
             return Err(error);
         }
+        crash_point!("parent: before the registry");
         family::add(life.clone());
         // Where that cannot be awaited, there is a child all the same, and its join will tell.
         if acknowledge
@@ -537,63 +547,5 @@ impl fmt::Debug for Builder {
             .field("daemon", &self.daemon)
             .field("context", &self.context)
             .finish_non_exhaustive()
-    }
-}
-
-/// A child could not be started; its arguments come back.
-///
-/// `?` turns it into the crate's [`Error`].
-///
-/// ```
-/// use ipc_core::{spawn, Builder, Error};
-///
-/// let failed = Builder::new().current_dir("/nowhere").spawn(|text: String| text, ("kept".into(),)).unwrap_err();
-/// assert!(failed.to_string().contains("/nowhere"), "{failed}");
-/// let (text,) = failed.into_args();
-/// assert_eq!(text, "kept");
-/// ```
-pub struct SpawnError<A> {
-    args: A,
-    error: Error,
-}
-
-impl<A> SpawnError<A> {
-    /// The arguments.
-    pub fn into_args(self) -> A {
-        self.args
-    }
-
-    /// What went wrong.
-    pub fn error(&self) -> &Error {
-        &self.error
-    }
-
-    /// Both.
-    pub fn into_parts(self) -> (A, Error) {
-        (self.args, self.error)
-    }
-}
-
-impl<A> From<SpawnError<A>> for Error {
-    fn from(error: SpawnError<A>) -> Error {
-        error.error
-    }
-}
-
-impl<A> fmt::Debug for SpawnError<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.error, f)
-    }
-}
-
-impl<A> fmt::Display for SpawnError<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.error, f)
-    }
-}
-
-impl<A> std::error::Error for SpawnError<A> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.error)
     }
 }

@@ -12,9 +12,9 @@
 //! A panic in one function is reported on standard error, and the others run all the same.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::entry::panics;
 use crate::sys::fork_local::{AppendList, ForkLocal};
 
 /// This process's exit functions.
@@ -136,14 +136,14 @@ pub(crate) fn run_at_exit(least: i32) {
         });
         // The lock is free again: the function may register or cancel others.
         let Some(entry) = next else { return };
-        let _ = catch_unwind(AssertUnwindSafe(entry.run));
+        panics::contain(entry.run);
     }
 }
 
 /// Runs the after-fork functions, in a child that was just forked.
 pub(crate) fn run_after_fork() {
     for f in AFTER_FORK.iter() {
-        let _ = catch_unwind(AssertUnwindSafe(f));
+        panics::contain(f);
     }
 }
 

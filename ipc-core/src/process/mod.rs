@@ -31,5 +31,6 @@ pub(crate) mod relay;
 pub(crate) mod resource;
 pub(crate) mod setup;
 pub(crate) mod signal;
+pub(crate) mod spawn_error;
 pub(crate) mod stdio;
 pub(crate) mod thread;

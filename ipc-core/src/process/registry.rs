@@ -32,10 +32,13 @@ impl<C: Member> Registry<C> {
 
     /// Enters a child, and removes those that nobody has a handle of any more and that have ended.
     pub fn add(&self, child: Arc<C>) {
-        let mut members = self.members.lock();
         let forget = mutant::is("a child without a handle is forgotten");
-        members.retain(|member| Arc::strong_count(member) > 1 || !(member.has_ended() || forget));
+        let mut members = self.members.lock();
+        let gone =
+            take_out(&mut members, |member| Arc::strong_count(member) == 1 && (member.has_ended() || forget));
         members.push(child);
+        drop(members);
+        drop(gone);
     }
 
     /// Removes a child that has ended.
@@ -51,7 +54,18 @@ impl<C: Member> Registry<C> {
     /// Those that run; removes the others.
     pub fn running(&self) -> Vec<Arc<C>> {
         let mut members = self.members.lock();
-        members.retain(|member| !member.has_ended());
-        members.clone()
+        let gone = take_out(&mut members, |member| member.has_ended());
+        let running = members.clone();
+        drop(members);
+        drop(gone);
+        running
     }
+}
+
+/// Takes those out that `goes` says. They are dropped when the lock is not held any more: a value that nobody has joined for
+/// may be dropped with its child, and that is the user's code.
+fn take_out<C>(members: &mut Vec<Arc<C>>, goes: impl Fn(&Arc<C>) -> bool) -> Vec<Arc<C>> {
+    let (gone, kept) = std::mem::take(members).into_iter().partition(|member| goes(member));
+    *members = kept;
+    gone
 }

@@ -24,7 +24,6 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +34,7 @@ use rustix::io::{Errno, ioctl_fionread};
 
 use super::lines::Lines;
 use super::stdio::{Line, Sink, Stream};
+use crate::entry::panics;
 use crate::sys::descriptor::close_raw;
 use crate::sys::fork_local::ForkLocal;
 use crate::sys::inherit::BlockedSignals;
@@ -293,7 +293,7 @@ impl Open {
         progress.descriptor.store(-1, Ordering::Relaxed);
         drop(pipe);
         // What the user's function has captured may panic when dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(sink)));
+        panics::contain(|| drop(sink));
         lock(relay).open.retain(|other| !Arc::ptr_eq(other, &progress));
         lock(&progress.drains).ended = true;
         progress.changed.notify_all();
@@ -309,7 +309,7 @@ impl Open {
                     let text = String::from_utf8_lossy(line).into_owned();
                     let line = Line { name, pid: *pid, stream: *stream, text };
                     // The panic hook has reported it.
-                    let _ = catch_unwind(AssertUnwindSafe(|| f(line)));
+                    panics::contain(|| f(line));
                 }
             }
         });

@@ -46,6 +46,7 @@ pub(crate) fn newborn(environment: Option<&Environment>) -> Result<(Newborn, Set
         close_range: !sys::switch::is_off("close_range"),
     })
     .map_err(|(step, e)| Error::os(format!("could not start a child: {step}"), e).with_ran(Ran::DidNotRun))?;
+    crash_point!("parent: child executed");
     lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
     Ok((ours.into_newborn(born, true), setup))
 }

@@ -27,12 +27,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::entry::identity::Name;
 use crate::entry::{Function, Message};
 use crate::error::{Error, Ran, Result};
-use crate::process::builder::{Builder, SpawnError};
+use crate::process::builder::Builder;
 use crate::process::child::Child;
 use crate::process::environment::Environment;
 use crate::process::exit::ExitStatus;
 use crate::process::setup::Setup;
 use crate::process::signal::Signal;
+use crate::process::spawn_error::SpawnError;
 use crate::sys::clone::Born;
 use crate::sys::private::Private;
 use crate::{lifeline, sys};
@@ -266,6 +267,7 @@ impl Cradle {
         let (ours, theirs) = socket_pair()?;
         let (our_line, their_line) = lifeline::new()
             .map_err(|e| Error::os("could not start a child: pipe2", e).with_ran(Ran::DidNotRun))?;
+        crash_point!("parent: socket pair made");
         Ok(Cradle {
             ours: Ends { control: ours.into(), lifeline: our_line.into() },
             theirs: Ends { control: theirs, lifeline: their_line },

@@ -5,6 +5,8 @@ pub(crate) mod clone;
 pub(crate) mod conjure;
 #[cfg(feature = "hook")]
 mod constructors;
+#[cfg(feature = "crash-points")]
+pub(crate) mod crash;
 pub(crate) mod descriptor;
 pub(crate) mod elf;
 pub(crate) mod environment;
@@ -12,6 +14,8 @@ pub(crate) mod exit;
 pub(crate) mod fork_local;
 pub(crate) mod inherit;
 pub(crate) mod memfd;
+#[cfg(feature = "hook")]
+pub(crate) mod prepare;
 pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod runtime;

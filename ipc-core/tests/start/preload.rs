@@ -17,7 +17,9 @@ fn refusal(preload: impl Function<(), Output = ()>) -> String {
         words.push(refused.to_string());
         assert_eq!(refused.into_args(), ("given".to_string(),));
     }
-    assert_eq!(words[0], words[1]);
+    // The same but for the servers' process ids.
+    let shape = |words: &str| words.replace(|letter: char| letter.is_ascii_digit(), "");
+    assert_eq!(shape(&words[0]), shape(&words[1]));
     words.remove(0)
 }
 

@@ -79,7 +79,7 @@ impl Display for Report<'_> {
         )?;
         writeln!(f, "speed-up    {:.2} over one process", together / alone.max(1.0))?;
         if cfg!(debug_assertions) {
-            writeln!(f, "            (built without optimisation: only the ratio means something)")?;
+            writeln!(f, "            (a debug build; time it with: cargo run --release -p xtask -- demo)")?;
         }
         self.fire.as_ref().map_or(Ok(()), |fire| self.under_fire(f, fire))
     }

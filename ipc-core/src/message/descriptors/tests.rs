@@ -1,3 +1,5 @@
+//! Unit tests of `descriptors`.
+
 use super::*;
 
 use std::collections::BTreeMap;

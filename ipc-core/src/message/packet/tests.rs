@@ -1,3 +1,5 @@
+//! Unit tests of `packet`.
+
 use super::*;
 
 use std::fs::File;

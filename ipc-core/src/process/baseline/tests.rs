@@ -1,3 +1,5 @@
+//! Unit tests of `baseline`.
+
 use std::env;
 use std::fs;
 use std::io::{Read, Write};

@@ -1,3 +1,5 @@
+//! Unit tests of `hooks`.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

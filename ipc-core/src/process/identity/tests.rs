@@ -1,3 +1,5 @@
+//! Unit tests of `identity`.
+
 use std::fs;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Unit tests of `parallelism`.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +13,6 @@ const PRINT: &str = "process::parallelism::tests::print";
 
 /// Run by the others, in the group or file system they made.
 #[test]
-#[ignore = "prints a number for the other tests"]
 fn print() {
     println!("parallelism={}", available_parallelism().unwrap());
 }

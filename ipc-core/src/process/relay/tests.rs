@@ -1,3 +1,5 @@
+//! Unit tests of `relay`.
+
 use std::io::{PipeReader, PipeWriter};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -1,3 +1,5 @@
+//! Unit tests of `setup`.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::{env, fs};

@@ -234,6 +234,7 @@ impl Source for Link {
         let ends = [theirs.control.as_fd(), theirs.lifeline.as_fd()];
         match packet::send(self.socket.as_fd(), FORK, &[], &ends) {
             Ok(()) => {
+                crash_point!("parent: request sent");
                 self.asked.push_back(ours);
                 Ok(())
             }

@@ -58,10 +58,12 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         if frame.kind != FORK {
             return;
         }
+        crash_point!("server: request received");
         // What the preload has buffered must not be written by every child.
         sys::runtime::flush_before_copy();
         let answered = match copier.copy_as_sibling() {
             Ok(Some(born)) => {
+                crash_point!("server: child cloned");
                 lifeline::arm_newborn(childs_end.as_fd(), born.pid);
                 let pid = born.pid.to_le_bytes();
                 // Too many descriptors are under way, say: the newborn is its client's child, who can open its own. What
@@ -76,6 +78,7 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
             }
             Err(e) => refuse(e.raw_os_error().unwrap_or(libc::EAGAIN)),
         };
+        crash_point!("server: answered");
         if answered.is_err() {
             return;
         }

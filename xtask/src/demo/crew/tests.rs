@@ -1,3 +1,5 @@
+//! The crew beside its killer: workers that die by themselves.
+
 use super::super::input::tests::Scratch;
 use super::super::input::{Input, Root};
 use super::*;
