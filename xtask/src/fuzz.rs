@@ -33,6 +33,10 @@ pub(crate) fn run(args: &[String]) -> Result {
 
 pub(crate) fn cell(project: &Project, member: &Crate, options: &Options) -> Result<Cell> {
     let mut cell = Cell::of(member, Means::Fuzz);
+    // One target of several keeps no promise, and breaks none.
+    if options.target.is_some() {
+        cell.promised = 0;
+    }
     let wanted = |target: &String| options.target.as_ref().is_none_or(|wanted| wanted == target);
     let targets: Vec<String> = targets(member)?.into_iter().filter(wanted).collect();
     if let Some(dir) = member.fuzz_dir().filter(|_| !targets.is_empty()) {
