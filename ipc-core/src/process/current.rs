@@ -188,6 +188,11 @@ pub(crate) fn parent_id() -> Option<ChildId> {
     identity().parent
 }
 
+/// Whether the calling thread stands for a process.
+pub(crate) fn is_thread() -> bool {
+    THREAD.try_with(|thread| thread.borrow().is_some()).unwrap_or(false)
+}
+
 /// The identity of the next child: its given name or a numbered one, and what it inherits.
 pub(crate) fn identity_of_child(
     name: Option<String>,
@@ -223,6 +228,8 @@ pub(crate) fn identity_of_helper(what: &str) -> Identity {
 
 /// This process is the child that `identity` says.
 pub(crate) fn become_child(identity: Identity) {
+    // Forked by a thread that stood for another: here it stands for nobody.
+    let _ = THREAD.try_with(|thread| thread.take());
     with_me(|me| *me = identity);
 }
 

@@ -37,6 +37,7 @@ use super::stdio::{Line, Sink, Stream};
 use crate::entry::panics;
 use crate::sys::descriptor::close_raw;
 use crate::sys::fork_local::ForkLocal;
+use crate::sys::incarnation::Incarnation;
 use crate::sys::inherit::BlockedSignals;
 
 /// How much is read at once: what a pipe holds.
@@ -120,7 +121,7 @@ pub(crate) fn register(
     });
     shared.open.push(Arc::clone(&progress));
     let relayed =
-        Relayed { progress: Arc::clone(&progress), bell: Arc::clone(&bell), owner: std::process::id() };
+        Relayed { progress: Arc::clone(&progress), bell: Arc::clone(&bell), owner: Incarnation::this() };
     shared.arrivals.push(Open { pipe, stream, sink, pid, progress, lines: Lines::default() });
     drop(shared);
     ring(&bell);
@@ -146,7 +147,7 @@ pub(crate) struct Relayed {
     progress: Arc<Progress>,
     bell: Arc<OwnedFd>,
     /// The process whose relay it is.
-    owner: u32,
+    owner: Incarnation,
 }
 
 impl Relayed {
@@ -155,8 +156,12 @@ impl Relayed {
     /// It gives up at once in a process that did not register the stream, and in a function that the relay itself is
     /// calling: waiting there would wait for the caller.
     pub(crate) fn drain(&self, timeout: Duration) -> bool {
+        // Not even the lock is another process's to take: a thread that is not here may hold it.
+        if !self.owner.is_this() {
+            return false;
+        }
         let mut drains = lock(&self.progress.drains);
-        if drains.ended || ON_RELAY.get() || self.owner != std::process::id() {
+        if drains.ended || ON_RELAY.get() {
             return drains.ended;
         }
         drains.asked += 1;
