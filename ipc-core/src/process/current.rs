@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -164,8 +164,13 @@ fn change(f: impl FnOnce(&mut Identity)) {
     }
 }
 
+/// The lock of this process's identity, for a fork to hold.
+pub(crate) fn lock() -> MutexGuard<'static, Option<Identity>> {
+    ME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn with_me<T>(f: impl FnOnce(&mut Identity) -> T) -> T {
-    f(ME.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Identity {
+    f(lock().get_or_insert_with(|| Identity {
         name: "MainProcess".into(),
         daemon: false,
         lineage: Vec::new(),

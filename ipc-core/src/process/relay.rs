@@ -128,11 +128,21 @@ pub(crate) fn register(
     Ok(relayed)
 }
 
+/// Holds the relay of this process still, for a fork.
+pub(crate) fn hold() -> Option<Held> {
+    RELAY.get().map(|relay| Held(lock(relay)))
+}
+
+/// See [`hold`].
+pub(crate) struct Held(#[expect(dead_code, reason = "held")] MutexGuard<'static, Shared>);
+
 /// Closes what a forked child has of its parent's relay: a pipe's read end kept there would let a writer believe that
 /// somebody reads.
 pub(crate) fn close_inherited_pipes() {
+    // Where the relay's thread has forked, in the function of a line: it is not the relay's here.
+    ON_RELAY.set(false);
     let Some(relay) = RELAY.inherited() else { return };
-    // Held at the fork by a thread that is not here: then the descriptors stay, to no great harm.
+    // Held at the fork by a thread that is not here: a fork by other code. Then the descriptors stay, to no great harm.
     let Ok(shared) = relay.try_lock() else { return };
     for progress in &shared.open {
         close_raw(progress.descriptor.swap(-1, Ordering::Relaxed));
