@@ -19,6 +19,7 @@ use crate::process::child::Child;
 use crate::process::ledger::Ledger;
 use crate::process::life::{Body, Life, Pipes};
 use crate::process::{current, setup::Setup};
+use crate::sys::incarnation::Incarnation;
 
 /// The kinds of frames between parent and child.
 pub const KINDS: [u16; 6] = [wire::START, wire::DETACH, wire::ENTERED, wire::RESULT, wire::FAILED, wire::WHO];
@@ -96,7 +97,8 @@ pub fn received<T: Message>(control: OwnedFd, no_process: OwnedFd) -> crate::Res
     let life = Arc::new(Life {
         name: Mutex::new("fuzzed".into()),
         pid: 0,
-        owner: std::process::id(),
+        owner: Incarnation::this(),
+        parent: std::process::id(),
         daemon: false,
         detached: AtomicBool::new(false),
         body: Body::Process { pidfd: no_process.into(), control: control.into(), lifeline: Mutex::new(None) },

@@ -7,15 +7,15 @@
 //!
 //! Built with `panic = "abort"` there is no way back from a panic, and the hook itself reports it.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
-use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 
 use crate::error::{Location, Panic};
 use crate::process::current;
+use crate::sys;
 
 thread_local! {
     /// `None` outside [`watch`]; inside, the last panic.
@@ -23,11 +23,13 @@ thread_local! {
 }
 
 struct Heard {
+    mark: Mark,
     location: Option<Location>,
     backtrace: Backtrace,
 }
 
-/// Makes this process remember where its function panicked.
+/// Makes this process remember where its function panicked. Forking does this beforehand: the child could find the lock held by which
+/// std keeps its hook.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -38,6 +40,7 @@ pub(crate) fn install() {
                 return before(info);
             }
             let heard = Heard {
+                mark: mark(info.payload()),
                 location: info.location().map(Location::from),
                 backtrace: Backtrace::force_capture(),
             };
@@ -54,8 +57,12 @@ fn print(info: &PanicHookInfo<'_>) {
     let me = current::current();
     let location = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
     let (name, pid, message) = (me.name(), me.pid(), Panic::message_of(info.payload()));
-    // Not `eprintln!`: that panics where nobody reads stderr, and a panic in here aborts.
-    let _ = writeln!(std::io::stderr(), "child {name:?} (pid {pid}) panicked{location}:\n{message}");
+    // Not `eprintln!`: that panics where nobody reads stderr, and a panic in here aborts. Nor by way of std at all, whose lock
+    // a fork may have found held.
+    let text = format!("child {name:?} (pid {pid}) panicked{location}:\n{message}\n");
+    if let Some(stderr) = sys::descriptor::standard_stream(2) {
+        let _ = rustix::io::write(stderr, text.as_bytes());
+    }
 }
 
 /// Runs `f`, which catches a panic, and puts what the hook heard to what was caught.
@@ -78,8 +85,17 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
+/// What is to be seen of a payload both in the hook and where it is caught: its type, its text.
+type Mark = (TypeId, String);
+
+fn mark(payload: &(dyn Any + Send)) -> Mark {
+    (payload.type_id(), Panic::message_of(payload))
+}
+
 fn told(payload: &(dyn Any + Send)) -> Panic {
-    let heard = LAST.take().flatten();
+    // The last panic may not be the one that was caught: `resume_unwind` calls no hook, nor is ours asked where the program has
+    // set another meanwhile.
+    let heard = LAST.take().flatten().filter(|heard| heard.mark == mark(payload));
     Panic {
         message: Panic::message_of(payload),
         thread: None,

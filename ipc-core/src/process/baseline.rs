@@ -146,6 +146,11 @@ impl Baseline {
         })
     }
 
+    /// All variables.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// The blocked signals.
     pub(crate) fn signal_mask(&self) -> u64 {
         self.signal_mask

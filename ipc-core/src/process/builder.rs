@@ -30,6 +30,7 @@ use crate::message::descriptors::{self, Encoded};
 use crate::primitive::sync::Arc;
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
+use crate::sys::incarnation::Incarnation;
 
 /// A child to be: its name, its surroundings, its limits. The shape is that of [`std::thread::Builder`] and
 /// [`std::process::Command`].
@@ -427,7 +428,8 @@ impl Builder {
         let life = Arc::new(Life {
             name: Mutex::new(name),
             pid,
-            owner: std::process::id(),
+            owner: Incarnation::this(),
+            parent: std::process::id(),
             daemon,
             detached: AtomicBool::new(false),
             body: Body::Process {

@@ -297,7 +297,7 @@ impl<T> fmt::Debug for Child<T> {
 fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut out = f.debug_struct(kind);
     out.field("name", &life.id().name).field("pid", &life.pid);
-    out.field("parent", &life.owner).field("daemon", &life.daemon);
+    out.field("parent", &life.parent).field("daemon", &life.daemon);
     match life.exit_status() {
         None => out.field("status", &"running"),
         Some(status) => out.field("status", &status.to_string()),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -164,8 +164,13 @@ fn change(f: impl FnOnce(&mut Identity)) {
     }
 }
 
+/// The lock of this process's identity, for a fork to hold.
+pub(crate) fn lock() -> MutexGuard<'static, Option<Identity>> {
+    ME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn with_me<T>(f: impl FnOnce(&mut Identity) -> T) -> T {
-    f(ME.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Identity {
+    f(lock().get_or_insert_with(|| Identity {
         name: "MainProcess".into(),
         daemon: false,
         lineage: Vec::new(),
@@ -186,6 +191,11 @@ fn authkey() -> Result<AuthKey> {
 /// Who the parent of this process is, if it is a child of the family.
 pub(crate) fn parent_id() -> Option<ChildId> {
     identity().parent
+}
+
+/// Whether the calling thread stands for a process.
+pub(crate) fn is_thread() -> bool {
+    THREAD.try_with(|thread| thread.borrow().is_some()).unwrap_or(false)
 }
 
 /// The identity of the next child: its given name or a numbered one, and what it inherits.
@@ -223,6 +233,8 @@ pub(crate) fn identity_of_helper(what: &str) -> Identity {
 
 /// This process is the child that `identity` says.
 pub(crate) fn become_child(identity: Identity) {
+    // Forked by a thread that stood for another: here it stands for nobody.
+    let _ = THREAD.try_with(|thread| thread.take());
     with_me(|me| *me = identity);
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::entry::panics;
 use crate::sys::fork_local::{AppendList, ForkLocal};
+use crate::sys::incarnation::Incarnation;
 
 /// This process's exit functions.
 static AT_EXIT: ForkLocal<Mutex<Registry>> = ForkLocal::new();
@@ -44,7 +45,7 @@ fn registry() -> Option<MutexGuard<'static, Registry>> {
 #[must_use = "dropping it is fine where the function is never to be cancelled: `let _ = at_exit(..)`"]
 pub struct ExitHook {
     number: u64,
-    owner: u32,
+    owner: Incarnation,
 }
 
 impl fmt::Debug for ExitHook {
@@ -72,7 +73,7 @@ pub fn at_exit(priority: i32, f: impl FnOnce() + Send + 'static) -> ExitHook {
     let number = registry.next;
     registry.next += 1;
     registry.entries.push(Entry { priority, number, run: Box::new(f) });
-    ExitHook { number, owner: std::process::id() }
+    ExitHook { number, owner: Incarnation::this() }
 }
 
 impl ExitHook {
@@ -96,13 +97,13 @@ impl ExitHook {
 
     /// Whether it is still to run in this process.
     pub fn still_active(&self) -> bool {
-        self.owner == std::process::id()
+        self.owner.is_this()
             && registry()
                 .is_some_and(|registry| registry.entries.iter().any(|entry| entry.number == self.number))
     }
 
     fn take(&self) -> Option<Entry> {
-        if self.owner != std::process::id() {
+        if !self.owner.is_this() {
             return None;
         }
         let mut registry = registry()?;

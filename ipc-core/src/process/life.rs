@@ -19,6 +19,7 @@ use crate::error::{ChildId, Error, Result};
 use crate::message::packet::{self, Frame, Received};
 use crate::message::{self, descriptors};
 use crate::start::fork_server::client::ForkServer;
+use crate::sys::incarnation::Incarnation;
 use crate::sys::private::Private;
 use crate::{poll, sys};
 
@@ -60,8 +61,9 @@ pub(crate) enum Body {
 pub(crate) struct Life {
     pub(crate) name: Mutex<String>,
     pub(crate) pid: u32,
-    /// The process that started it: the only one that can wait for it.
-    pub(crate) owner: u32,
+    /// The process that started it, the only one that can wait for it; and its number.
+    pub(crate) owner: Incarnation,
+    pub(crate) parent: u32,
     pub(crate) daemon: bool,
     pub(crate) detached: AtomicBool,
     pub(crate) body: Body,
@@ -88,14 +90,14 @@ impl Life {
     /// # Errors
     /// [`Error::NotParent`] in a process that has this handle from a fork.
     pub(crate) fn check_owner(&self, operation: &str) -> Result<()> {
-        if self.owner == std::process::id() {
+        if self.owner.is_this() {
             return Ok(());
         }
         Err(Error::NotParent { child: self.id(), operation: operation.into() })
     }
 
     pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
-        if self.owner != std::process::id() {
+        if !self.owner.is_this() {
             return None;
         }
         self.ledger.status(self)
@@ -104,14 +106,14 @@ impl Life {
     /// Whether the child is running, as far as a copy of this in a forked process can tell: it has no descriptor of the child, so
     /// it asks for a living child of this number and of that parent.
     pub(crate) fn is_alive(&self) -> bool {
-        if self.owner == std::process::id() {
+        if self.owner.is_this() {
             return self.exit_status().is_none();
         }
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         // The name, in brackets, may hold anything.
         let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ended = matches!(fields.next(), None | Some("Z" | "X"));
-        !ended && fields.next().is_some_and(|parent| parent.parse() == Ok(self.owner))
+        !ended && fields.next().is_some_and(|parent| parent.parse() == Ok(self.parent))
     }
 
     /// Waits until the child has ended; `None` when the deadline passed first.

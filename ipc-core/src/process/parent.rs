@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::current;
 use crate::error::{Error, Result};
+use crate::sys::incarnation::Incarnation;
 use crate::{poll, sys};
 
 /// The process that started this one, or `None` in the program's first process.
@@ -20,7 +21,7 @@ use crate::{poll, sys};
 /// ```
 pub fn parent() -> Option<Parent> {
     let id = current::parent_id()?;
-    Some(Parent { name: id.name, pid: id.pid })
+    Some(Parent { name: id.name, pid: id.pid, here: current::is_thread().then(Incarnation::this) })
 }
 
 /// See [`parent`].
@@ -28,6 +29,8 @@ pub fn parent() -> Option<Parent> {
 pub struct Parent {
     name: String,
     pid: u32,
+    /// A thread that stands for a process has its own process for a parent: this one.
+    here: Option<Incarnation>,
 }
 
 impl Parent {
@@ -43,8 +46,7 @@ impl Parent {
 
     /// Whether it is running. Only a detached child can see `false` for long: the others end with their parent.
     pub fn is_alive(&self) -> bool {
-        // A thread that stands for a process has its own process for a parent.
-        self.pid == std::process::id() || self.is_my_parent()
+        self.here.is_some_and(Incarnation::is_this) || self.is_my_parent()
     }
 
     /// Waits until it has ended; `false` when `timeout` passed first.

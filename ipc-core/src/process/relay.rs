@@ -37,6 +37,7 @@ use super::stdio::{Line, Sink, Stream};
 use crate::entry::panics;
 use crate::sys::descriptor::close_raw;
 use crate::sys::fork_local::ForkLocal;
+use crate::sys::incarnation::Incarnation;
 use crate::sys::inherit::BlockedSignals;
 
 /// How much is read at once: what a pipe holds.
@@ -120,18 +121,28 @@ pub(crate) fn register(
     });
     shared.open.push(Arc::clone(&progress));
     let relayed =
-        Relayed { progress: Arc::clone(&progress), bell: Arc::clone(&bell), owner: std::process::id() };
+        Relayed { progress: Arc::clone(&progress), bell: Arc::clone(&bell), owner: Incarnation::this() };
     shared.arrivals.push(Open { pipe, stream, sink, pid, progress, lines: Lines::default() });
     drop(shared);
     ring(&bell);
     Ok(relayed)
 }
 
+/// Holds the relay of this process still, for a fork.
+pub(crate) fn hold() -> Option<Held> {
+    RELAY.get().map(|relay| Held(lock(relay)))
+}
+
+/// See [`hold`].
+pub(crate) struct Held(#[expect(dead_code, reason = "held")] MutexGuard<'static, Shared>);
+
 /// Closes what a forked child has of its parent's relay: a pipe's read end kept there would let a writer believe that
 /// somebody reads.
 pub(crate) fn close_inherited_pipes() {
+    // Where the relay's thread has forked, in the function of a line: it is not the relay's here.
+    ON_RELAY.set(false);
     let Some(relay) = RELAY.inherited() else { return };
-    // Held at the fork by a thread that is not here: then the descriptors stay, to no great harm.
+    // Held at the fork by a thread that is not here: a fork by other code. Then the descriptors stay, to no great harm.
     let Ok(shared) = relay.try_lock() else { return };
     for progress in &shared.open {
         close_raw(progress.descriptor.swap(-1, Ordering::Relaxed));
@@ -146,7 +157,7 @@ pub(crate) struct Relayed {
     progress: Arc<Progress>,
     bell: Arc<OwnedFd>,
     /// The process whose relay it is.
-    owner: u32,
+    owner: Incarnation,
 }
 
 impl Relayed {
@@ -155,8 +166,12 @@ impl Relayed {
     /// It gives up at once in a process that did not register the stream, and in a function that the relay itself is
     /// calling: waiting there would wait for the caller.
     pub(crate) fn drain(&self, timeout: Duration) -> bool {
+        // Not even the lock is another process's to take: a thread that is not here may hold it.
+        if !self.owner.is_this() {
+            return false;
+        }
         let mut drains = lock(&self.progress.drains);
-        if drains.ended || ON_RELAY.get() || self.owner != std::process::id() {
+        if drains.ended || ON_RELAY.get() {
             return drains.ended;
         }
         drains.asked += 1;

@@ -20,6 +20,7 @@ use crate::entry::wire::Failure;
 use crate::entry::{Function, Message};
 use crate::error::{Error, Result};
 use crate::primitive::sync::Arc;
+use crate::sys::incarnation::Incarnation;
 
 /// Starts a thread that stands for a child.
 pub(crate) fn start<F, A>(identity: Identity, f: F, args: A) -> Result<Arc<Life>, (A, Error)>
@@ -36,7 +37,8 @@ where
     let life = Arc::new(Life {
         name: Mutex::new(identity.name.clone()),
         pid: std::process::id(),
-        owner: std::process::id(),
+        owner: Incarnation::this(),
+        parent: std::process::id(),
         daemon: identity.daemon,
         detached: AtomicBool::new(false),
         body: Body::Thread { ended },

@@ -2,15 +2,36 @@
 //!
 //! The copy has every descriptor of the original, those of its siblings' lifelines included, and would keep its siblings
 //! alive with them; so what belongs to this crate is taken away from it ([`sys::private`]).
+//!
+//! It has one thread, and every lock as it was at that moment: one that another thread held will never be released. Its
+//! function is the caller's responsibility. What this crate itself does in it, before and after the function, takes these:
+//!
+//! | lock | how it is found free |
+//! |---|---|
+//! | std's standard output | held by the forking thread, and released in both |
+//! | who this process is ([`current`]) | the same |
+//! | the private descriptors ([`sys::private`]) | the same |
+//! | the relay of the parent, whose pipes are closed | the same |
+//! | std's panic hook | not set in the child, but before the fork |
+//! | what is made once in a process (`OnceLock`: image, switches, default context) | made before the fork |
+//! | children, hooks, relay, fork servers | every process has its own ([`sys::fork_local`]) |
+//! | the allocator, the C library's streams | the C library's `fork` sees to them |
+//! | std's standard error, input and environment; those of a single handle of a child | not taken |
+//!
+//! A child that *panics* asks std for a backtrace and for the hook, under locks that nobody else can hold still: if another thread of the
+//! parent was reporting a panic, or setting a hook, at that very moment, the child's report waits for ever.
 
+use std::io::StdoutLock;
 use std::os::fd::AsFd;
+use std::sync::MutexGuard;
 
-use super::{Cradle, Newborn, as_this_process};
+use super::{Context, Cradle, Newborn, as_this_process};
 use crate::entry::bootstrap::{self, InMemory, Inherited};
-use crate::entry::hook;
+use crate::entry::image::Image;
+use crate::entry::{hook, panics};
 use crate::error::{Error, Ran, Result};
-use crate::process::relay;
 use crate::process::setup::Setup;
+use crate::process::{current, relay};
 use crate::{lifeline, sys};
 
 /// A child that is a copy of this process, and waits for its start message.
@@ -24,18 +45,25 @@ pub(crate) fn newborn_with(function: InMemory) -> Result<(Newborn, Setup)> {
 }
 
 fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
+    if std::thread::panicking() {
+        return Err(Error::Unsupported {
+            what: "forking a child while the thread panics".into(),
+            why: "the child would be born panicking, and its first panic would abort it".into(),
+        });
+    }
     if function.is_none() {
         hook::check()?;
     }
     let setup = as_this_process()?;
     let Cradle { ours, theirs } = Cradle::new()?;
-    sys::runtime::flush_before_copy();
+    let held = Held::new();
     let forked = sys::private::fork_without(
         // SAFETY: whoever made the `Context` or called `Builder::fork` has vouched for what the child runs. What this crate
-        // itself runs there takes only locks that this thread holds now, or that are made anew in every process.
+        // itself runs there takes no lock that another thread can have held: see the table above.
         || unsafe { sys::clone::fork() },
         |e| bootstrap::refuse(theirs.control.as_fd(), "taking its parent's descriptors away", e),
     );
+    drop(held);
     match forked {
         Ok(Some(born)) => {
             lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
@@ -55,5 +83,25 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
         Err((call, e)) => {
             Err(Error::os(format!("could not start a child: {call}"), e).with_ran(Ran::DidNotRun))
         }
+    }
+}
+
+/// The locks of the table that are held during a fork.
+#[expect(dead_code, reason = "held")]
+struct Held {
+    stdout: StdoutLock<'static>,
+    me: MutexGuard<'static, Option<current::Identity>>,
+    relay: Option<relay::Held>,
+}
+
+impl Held {
+    /// Readies this process for a fork. Standard output comes first: who has it may want the others, nobody wants it who has one
+    /// of them.
+    fn new() -> Held {
+        panics::install();
+        Image::this();
+        sys::switch::is_off("");
+        Context::default();
+        Held { stdout: sys::runtime::flush_before_copy(), me: current::lock(), relay: relay::hold() }
     }
 }

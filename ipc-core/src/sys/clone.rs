@@ -189,7 +189,8 @@ impl Copier {
 
     /// Makes a copy of this process as a child of this process's *parent*: `None` in the copy.
     ///
-    /// The caller is single-threaded. Handlers of pthread_atfork do not run. The copy's exit signal is this process's.
+    /// The caller is single-threaded. Handlers of pthread_atfork do not run. The copy's exit signal is this process's. All signals are
+    /// blocked in the copy: its set-up unblocks them.
     pub(crate) fn copy_as_sibling(&self) -> io::Result<Option<Born>> {
         if super::switch::is_off("clone") {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
@@ -200,6 +201,7 @@ impl Copier {
             | libc::CLONE_CHILD_SETTID
             | libc::CLONE_CHILD_CLEARTID
             | libc::SIGCHLD;
+        let blocked = BlockedSignals::all()?;
         let (parent_tid, child_tid, tls) = (&raw mut pidfd, self.tid_address, 0_usize);
         // SAFETY: without CLONE_VM this is a fork: the copy goes on with a copy of this stack. The calling
         // process has one thread, so no lock can be held by a thread that the copy lacks. The order of the
@@ -214,6 +216,7 @@ impl Copier {
         match pid {
             -1 => Err(io::Error::last_os_error()),
             0 => {
+                std::mem::forget(blocked);
                 // SAFETY: the list's head is this thread's, at the same address as in the original.
                 unsafe { libc::syscall(libc::SYS_set_robust_list, self.robust_list, self.robust_list_size) };
                 super::process::set_cloned();
@@ -227,15 +230,20 @@ impl Copier {
     }
 }
 
-/// The C library's `fork`, with its handlers; `None` in the child.
+/// The C library's `fork`, with its handlers; `None` in the child, where all signals are blocked: its set-up unblocks them, and no
+/// handler of the program runs in a child that is half made.
 ///
 /// # Safety
 /// The caller vouches for what the child does: every other thread is gone there, with whatever locks it held.
 pub(crate) unsafe fn fork() -> Result<Option<Born>, (&'static str, io::Error)> {
+    let blocked = BlockedSignals::all().map_err(|e| ("rt_sigprocmask", e))?;
     // SAFETY: the caller's promise.
     match unsafe { libc::fork() } {
         -1 => Err(("fork", io::Error::last_os_error())),
-        0 => Ok(None),
+        0 => {
+            std::mem::forget(blocked);
+            Ok(None)
+        }
         // Between the two calls somebody else's `wait` may take the child, if it was killed right away.
         pid => match super::wait::pidfd_open(pid as u32) {
             Ok(pidfd) => Ok(Some(Born { pid: pid as u32, pidfd })),

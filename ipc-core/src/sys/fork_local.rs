@@ -2,19 +2,21 @@
 //!
 //! fork copies the memory but not the threads: a child finds its parent's locks in the state of that moment, perhaps
 //! held by a thread that it does not have, and its parent's lists, which speak of things that are not its own. So the
-//! process-wide state of this crate stands in a [`ForkLocal`]: it carries the pid it was made in, and in another
-//! process it counts as not yet made. Reading takes no lock, so there is none to be found held.
+//! process-wide state of this crate stands in a [`ForkLocal`]: it carries the process it was made in, and in another
+//! one it counts as not yet made. Reading takes no lock, so there is none to be found held.
 //!
 //! The other thing kept here, [`AppendList`], is for what a child *does* take over: the hooks to be run after a fork.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::incarnation::Incarnation;
+
 /// A value made once in every process that asks for it. It is never freed: another thread may be using it.
 pub(crate) struct ForkLocal<T: 'static>(AtomicPtr<Made<T>>);
 
 struct Made<T> {
-    pid: u32,
+    by: Incarnation,
     value: T,
 }
 
@@ -26,13 +28,13 @@ impl<T: Send + Sync> ForkLocal<T> {
     /// This process's value; `make` makes it. Threads that come at once may all make one, one of them is kept: so
     /// making must have no effect but the value.
     pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> &'static T {
-        let pid = std::process::id();
+        let by = Incarnation::this();
         let mut found = self.0.load(Ordering::Acquire);
         // SAFETY: never freed (see below).
-        if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.pid == pid) {
+        if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.by == by) {
             return &made.value;
         }
-        let mine = Box::into_raw(Box::new(Made { pid, value: make() }));
+        let mine = Box::into_raw(Box::new(Made { by, value: make() }));
         loop {
             match self.0.compare_exchange(found, mine, Ordering::AcqRel, Ordering::Acquire) {
                 // SAFETY: just made, and leaked by this.
@@ -40,7 +42,7 @@ impl<T: Send + Sync> ForkLocal<T> {
                 Err(now) => found = now,
             }
             // SAFETY: never freed (see below).
-            if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.pid == pid) {
+            if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.by == by) {
                 // SAFETY: `mine` lost the race and was shown to nobody. This is the only place that frees one.
                 drop(unsafe { Box::from_raw(mine) });
                 return &made.value;
@@ -50,12 +52,12 @@ impl<T: Send + Sync> ForkLocal<T> {
 
     /// This process's value, if it was made.
     pub(crate) fn get(&self) -> Option<&'static T> {
-        self.made().filter(|made| made.pid == std::process::id()).map(|made| &made.value)
+        self.made().filter(|made| made.by.is_this()).map(|made| &made.value)
     }
 
     /// The value that a parent process left behind. Its locks may be held by threads that are not here.
     pub(crate) fn inherited(&self) -> Option<&'static T> {
-        self.made().filter(|made| made.pid != std::process::id()).map(|made| &made.value)
+        self.made().filter(|made| !made.by.is_this()).map(|made| &made.value)
     }
 
     fn made(&self) -> Option<&'static Made<T>> {
@@ -144,6 +146,33 @@ mod tests {
         assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
         assert_eq!(status, 0);
         assert_eq!(VALUE.get(), Some(&parent));
+    }
+
+    #[test]
+    fn a_process_of_the_same_number_makes_its_own() {
+        use crate::process::alone::{alone, in_fork, is_root};
+        static VALUE: ForkLocal<u32> = ForkLocal::new();
+        if !is_root("a process 1 that is a copy of a process 1") {
+            return;
+        }
+        // Its next child is process 1 of a new pid namespace.
+        fn unshare() {
+            // SAFETY: numbers only.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+        }
+        alone("sys::fork_local::tests::a_process_of_the_same_number_makes_its_own", || {
+            unshare();
+            let code = in_fork(|| {
+                assert_eq!(*VALUE.get_or_make(std::process::id), 1);
+                unshare();
+                in_fork(|| {
+                    assert_eq!(std::process::id(), 1);
+                    assert!(VALUE.get().is_none() && VALUE.inherited().is_some());
+                    0
+                })
+            });
+            assert_eq!(code, 0);
+        });
     }
 
     #[test]

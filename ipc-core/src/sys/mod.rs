@@ -12,6 +12,7 @@ pub(crate) mod elf;
 pub(crate) mod environment;
 pub(crate) mod exit;
 pub(crate) mod fork_local;
+pub(crate) mod incarnation;
 pub(crate) mod inherit;
 pub(crate) mod memfd;
 #[cfg(feature = "hook")]

@@ -30,9 +30,12 @@ pub(crate) fn flush() {
     }
 }
 
-/// Flushes what this process has buffered, so that a copy of it does not write it a second time.
-pub(crate) fn flush_before_copy() {
-    let _ = io::Write::flush(&mut io::stdout());
+/// Flushes what this process has buffered, so that a copy of it does not write it a second time. As long as the lock is held, nothing
+/// more is, and a copy does not find it locked by a thread that it does not have.
+pub(crate) fn flush_before_copy() -> io::StdoutLock<'static> {
+    let mut stdout = io::stdout().lock();
+    let _ = io::Write::flush(&mut stdout);
     // SAFETY: as above.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+    stdout
 }

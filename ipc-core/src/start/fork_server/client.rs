@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{FORK, FORKED, PRELOAD_FAILED, READY, REFUSED, UNFIT, server};
@@ -28,7 +27,7 @@ use crate::sys::private::Private;
 pub(crate) struct ForkServer {
     preload: Option<Name>,
     supply: ForkLocal<Supply<Link>>,
-    fallback: Mutex<Option<String>>,
+    fallback: ForkLocal<String>,
 }
 
 /// The connection with a server process.
@@ -54,7 +53,7 @@ const ATTEMPTS: usize = 3;
 
 impl ForkServer {
     pub(crate) fn new(preload: Option<Name>) -> ForkServer {
-        ForkServer { preload, supply: ForkLocal::new(), fallback: Mutex::new(None) }
+        ForkServer { preload, supply: ForkLocal::new(), fallback: ForkLocal::new() }
     }
 
     /// A newborn, and what makes it look as if it came from this process as it is now; `None` where there can be no server.
@@ -74,7 +73,8 @@ impl ForkServer {
                     Some(link) if !link.lost && link.serves(&now) => Ok(None),
                     _ => self.start(&now).map(Some),
                 },
-                |newborn: &Newborn| !poll::is_ready(newborn.pidfd.as_fd()).unwrap_or(true),
+                // Where that cannot be known it is not taken: another is made for this caller then, and taken as it is.
+                |newborn: &Newborn| poll::is_ready(newborn.pidfd.as_fd()).is_ok_and(|dead| !dead),
                 give_up,
                 |link| link.then.baseline.difference(&now.baseline),
             );
@@ -85,7 +85,7 @@ impl ForkServer {
                     return Ok(Some((newborn, setup)));
                 }
                 Err(Trouble::Unfit(why)) => {
-                    *self.fallback.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    self.fallback.get_or_make(|| why);
                     return Ok(None);
                 }
                 Err(Trouble::Lost(_)) if attempt < ATTEMPTS => attempt += 1,
@@ -102,7 +102,7 @@ impl ForkServer {
     }
 
     pub(crate) fn fallback(&self) -> Option<String> {
-        self.fallback.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fallback.get().cloned()
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -123,7 +123,8 @@ impl ForkServer {
             return Err(Trouble::Unfit(why.into()));
         }
         let (ours, theirs) = socket_pair()?;
-        let (process, _) = exec::newborn(None)?;
+        // That of the snapshot, not that of a moment later: it is told apart from it for ever after.
+        let (process, _) = exec::newborn(Some(now.baseline.environment()))?;
         let identity_of_server = current::identity_of_helper(NAME);
         let start = wire::Start {
             function: Some(Name::of(server::serve)),
@@ -193,9 +194,13 @@ impl Link {
                 // The answer that was waited for would be taken for the next one's.
                 return Err(self.lose(format!("poll: {e}")));
             }
-            let dead = ended.is_some_and(|pidfd| poll::is_ready(pidfd).unwrap_or(true));
-            if dead && !poll::is_ready(self.socket.as_fd()).unwrap_or(false) {
-                return Err(self.bury("it was killed"));
+            // In this order: what it has said is there when its end is.
+            let ended = ended.map_or(Ok(false), poll::is_ready);
+            let dumb = ended.and_then(|ended| Ok(ended && !poll::is_ready(self.socket.as_fd())?));
+            match dumb {
+                Ok(false) => {}
+                Ok(true) => return Err(self.bury("it was killed")),
+                Err(e) => return Err(self.lose(format!("poll: {e}"))),
             }
         }
     }

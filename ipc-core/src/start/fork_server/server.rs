@@ -60,8 +60,10 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         }
         crash_point!("server: request received");
         // What the preload has buffered must not be written by every child.
-        sys::runtime::flush_before_copy();
-        let answered = match copier.copy_as_sibling() {
+        let stdout = sys::runtime::flush_before_copy();
+        let copied = copier.copy_as_sibling();
+        drop(stdout);
+        let answered = match copied {
             Ok(Some(born)) => {
                 crash_point!("server: child cloned");
                 lifeline::arm_newborn(childs_end.as_fd(), born.pid);
