@@ -1,20 +1,15 @@
 //! What can go wrong, in one type.
 //!
-//! A process can fail in more ways than a function: it may never have started, it may have panicked, left with an
-//! exit code, been killed by a signal, or be gone without anybody knowing how. Each of these is a variant of its
-//! own, and each message names three things: the operation, the child (name and pid), and the reason the system or
-//! the child gave; where there is a remedy, that too.
-//!
-//! Whoever wants to try again needs one more answer: did the function run? [`Error::ran`] gives it.
-//!
-//! Errors are messages too: a child may return one, so `Error` implements serde. An [`io::Error`] travels as its
-//! number where it has one, as its text otherwise.
+//! A process can fail in more ways than a function, and each of them is a variant of its own: [`Error`] says what all have in common. What
+//! is known when a call fails (the limit behind its number: [`hint()`]; the child: [`Error::with_child`]; whether the function ran:
+//! [`Error::with_ran`]) is added where it is known, on the way up.
 
 use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::bytes::Bytes;
 use crate::process::exit::ExitStatus;
 use crate::process::signal::Signal;
 
@@ -22,6 +17,7 @@ mod hint;
 mod io_error;
 mod panic;
 
+pub(crate) use hint::{Call, for_error as hint};
 pub use panic::{Location, Panic};
 
 /// The result of this crate's operations.
@@ -70,6 +66,18 @@ pub enum Ran {
 
 /// Every error of this crate.
 ///
+/// A process can fail in more ways than a function: it may never have started, it may have panicked, left with an
+/// exit code, been killed by a signal, or be gone without anybody knowing how. Each of these is a variant of its
+/// own, and each message names three things: the operation, the child (name and pid), and the reason the system or
+/// the child gave; where there is a remedy, that too.
+///
+/// What a program asks of an error, whichever it is: [`ran`](Error::ran) says whether the function ran, for who wants to try again;
+/// [`child`](Error::child) which child it is about; [`signal`](Error::signal), [`code`](Error::code) and [`panic`](Error::panic) how that
+/// ended.
+///
+/// Errors are messages too: a child may return one, so `Error` implements serde. An [`io::Error`] travels as its
+/// number where it has one, as its text otherwise.
+///
 /// ```
 /// use ipc_core::{ChildId, Error, Signal};
 ///
@@ -101,24 +109,30 @@ pub enum Error {
         source: io::Error,
         /// The limit that was met and what to do, where the error number tells.
         hint: Option<String>,
+        /// The child that it is about, where one was known.
+        child: Option<ChildId>,
         /// Whether the function ran.
         ran: Ran,
     },
     /// A value could not be serialised.
     Encode {
-        /// Which value: `the arguments`, `the result`.
+        /// Which value, and whose: `the result in child "p3" (pid 4711)`.
         what: String,
         /// What the codec said.
         why: String,
+        /// The child that it is about, where one was known.
+        child: Option<ChildId>,
         /// Whether the function ran.
         ran: Ran,
     },
     /// A value could not be deserialised.
     Decode {
-        /// Which value: `the arguments`, `the result`.
+        /// Which value, and whose: `the result in child "p3" (pid 4711)`.
         what: String,
         /// What the codec said.
         why: String,
+        /// The child that it is about, where one was known.
+        child: Option<ChildId>,
         /// Whether the function ran.
         ran: Ran,
     },
@@ -140,6 +154,22 @@ pub enum Error {
         /// Message, place and backtrace.
         panic: Box<Panic>,
     },
+    /// No function is registered under the name ([`register!`](crate::register)).
+    NotRegistered {
+        /// The name, or the function that has none.
+        name: String,
+        /// The version that was asked for.
+        version: Option<u32>,
+        /// The versions of the name that there are.
+        versions: Vec<u32>,
+    },
+    /// A function that was called by its name panicked.
+    CallPanicked {
+        /// The function: name and version.
+        function: String,
+        /// Message, place and backtrace.
+        panic: Box<Panic>,
+    },
     /// The child left with an exit code before it returned a value.
     Exited {
         /// The child.
@@ -155,6 +185,12 @@ pub enum Error {
         signal: Signal,
         /// Whether the system wrote a core dump.
         core_dumped: bool,
+    },
+    /// The function used up its stack, and the child was killed for it (SIGSEGV). Seen where this crate's handler stands, on the thread
+    /// that an executed child or a fork server's child begins with; elsewhere it is [`Killed`](Error::Killed).
+    StackOverflow {
+        /// The child.
+        child: ChildId,
     },
     /// The child is gone without a value, and nobody can tell any more how it ended: SIGCHLD is ignored in this
     /// process, or other code of it waited for the child.
@@ -209,17 +245,53 @@ pub enum Error {
     Protocol {
         /// What was received, and what was expected.
         what: String,
+        /// The child that it is about, where one was known.
+        child: Option<ChildId>,
         /// Whether the function ran.
         ran: Ran,
+    },
+    /// The other side of a connection has closed its end, or is gone.
+    Disconnected {
+        /// What was to be done, and how far it came: `could not receive: the peer has closed its end or died`.
+        how: String,
+    },
+    /// The time was over, or there was none to wait, before it was done.
+    TimedOut {
+        /// What was to be done: `send a value`.
+        what: String,
+    },
+    /// A message is longer than its receiver allows; it was not received, and the connection goes on.
+    TooLong {
+        /// Its length in bytes.
+        length: u64,
+        /// The receiver's limit.
+        limit: usize,
+    },
+    /// A message is longer than the buffer it was to be received in. Here it is.
+    BufferTooShort {
+        /// The whole message.
+        message: Bytes,
+        /// The length of the buffer.
+        room: usize,
+    },
+    /// The other side of a connection did not prove that it has the key, or is not who it should be.
+    Unauthenticated {
+        /// What was missing.
+        why: String,
     },
 }
 
 impl Error {
     /// A failed system call. The limit behind the error, where its number names one, is looked up here and now.
     pub(crate) fn os(operation: impl Into<String>, source: impl Into<io::Error>) -> Error {
-        let (operation, source) = (operation.into(), source.into());
-        let hint = hint::for_error(&operation, &source);
-        Error::Os { operation, source, hint, ran: Ran::MayHaveRun }
+        Error::os_in(Call::Other, operation, source)
+    }
+
+    /// A failed system call whose kind says more about the limit.
+    pub(crate) fn os_in(call: Call, operation: impl Into<String>, source: impl Into<io::Error>) -> Error {
+        let source = source.into();
+        let hint = hint(call, &source);
+        Error::Os { operation: operation.into(), source, hint, child: None, ran: Ran::MayHaveRun }
     }
 
     /// A value that could not be serialised: because of itself, or because the system would not duplicate what is in it.
@@ -229,18 +301,18 @@ impl Error {
             crate::message::Error::Os { operation, source } => {
                 Error::os(format!("could not serialise {what}: {operation}"), source)
             }
-            why => Error::Encode { what, why: why.to_string(), ran: Ran::MayHaveRun },
+            why => Error::Encode { what, why: why.to_string(), child: None, ran: Ran::MayHaveRun },
         }
     }
 
     /// A value that could not be deserialised.
     pub(crate) fn decode(what: impl Into<String>, why: impl fmt::Display) -> Error {
-        Error::Decode { what: what.into(), why: why.to_string(), ran: Ran::MayHaveRun }
+        Error::Decode { what: what.into(), why: why.to_string(), child: None, ran: Ran::MayHaveRun }
     }
 
     /// A message that is not what the protocol says.
     pub(crate) fn protocol(what: impl Into<String>) -> Error {
-        Error::Protocol { what: what.into(), ran: Ran::MayHaveRun }
+        Error::Protocol { what: what.into(), child: None, ran: Ran::MayHaveRun }
     }
 
     /// What became of a child that ended without a value.
@@ -266,6 +338,18 @@ impl Error {
         self
     }
 
+    /// The same error where it is known which child it is about. Variants that always name theirs keep it.
+    pub(crate) fn with_child(mut self, known: ChildId) -> Error {
+        if let Error::Os { child, .. }
+        | Error::Encode { child, .. }
+        | Error::Decode { child, .. }
+        | Error::Protocol { child, .. } = &mut self
+        {
+            *child = Some(known);
+        }
+        self
+    }
+
     /// Whether something was sent to a process that has closed its end, or is gone.
     pub(crate) fn is_hung_up(&self) -> bool {
         let number = self.io_error().and_then(io::Error::raw_os_error);
@@ -279,8 +363,9 @@ impl Error {
             | Error::Encode { ran, .. }
             | Error::Decode { ran, .. }
             | Error::Protocol { ran, .. } => *ran,
-            Error::Panicked { .. } | Error::Taken { .. } => Ran::Ran,
+            Error::Panicked { .. } | Error::CallPanicked { .. } | Error::Taken { .. } => Ran::Ran,
             Error::NoEntry
+            | Error::NotRegistered { .. }
             | Error::Image { .. }
             | Error::Setup { .. }
             | Error::NotStarted { .. }
@@ -289,10 +374,26 @@ impl Error {
             | Error::Preload { .. } => Ran::DidNotRun,
             Error::Exited { .. }
             | Error::Killed { .. }
+            | Error::StackOverflow { .. }
             | Error::StatusUnknown { .. }
             | Error::StillRunning { .. }
-            | Error::NotParent { .. } => Ran::MayHaveRun,
+            | Error::NotParent { .. }
+            | Error::Disconnected { .. }
+            | Error::TimedOut { .. }
+            | Error::TooLong { .. }
+            | Error::BufferTooShort { .. }
+            | Error::Unauthenticated { .. } => Ran::MayHaveRun,
         }
+    }
+
+    /// Whether the other side of a connection has closed its end, or is gone.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Error::Disconnected { .. })
+    }
+
+    /// Whether the time was over, or there was none to wait (`try_…`).
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, Error::TimedOut { .. })
     }
 
     /// The child the error speaks of, where there is one.
@@ -302,11 +403,16 @@ impl Error {
             | Error::Panicked { child, .. }
             | Error::Exited { child, .. }
             | Error::Killed { child, .. }
+            | Error::StackOverflow { child }
             | Error::StatusUnknown { child }
             | Error::NotStarted { child, .. }
             | Error::Taken { child }
             | Error::StillRunning { child }
             | Error::NotParent { child, .. } => Some(child),
+            Error::Os { child, .. }
+            | Error::Encode { child, .. }
+            | Error::Decode { child, .. }
+            | Error::Protocol { child, .. } => child.as_ref(),
             _ => None,
         }
     }
@@ -315,6 +421,7 @@ impl Error {
     pub fn signal(&self) -> Option<Signal> {
         match self {
             Error::Killed { signal, .. } => Some(*signal),
+            Error::StackOverflow { .. } => Some(Signal::SEGV),
             _ => None,
         }
     }
@@ -330,7 +437,7 @@ impl Error {
     /// The panic of the function.
     pub fn panic(&self) -> Option<&Panic> {
         match self {
-            Error::Panicked { panic, .. } => Some(panic),
+            Error::Panicked { panic, .. } | Error::CallPanicked { panic, .. } => Some(panic),
             _ => None,
         }
     }
@@ -365,6 +472,10 @@ impl fmt::Display for Error {
                 write!(f, "{child} could not be set up and did not call its function: {step}: {source}")
             }
             Error::Panicked { child, panic } => write!(f, "{child} {panic}"),
+            Error::NotRegistered { name, version, versions } => {
+                crate::registry::describe_missing(f, name, *version, versions)
+            }
+            Error::CallPanicked { function, panic } => write!(f, "the function {function}, {panic}"),
             Error::Exited { child, code } => {
                 write!(f, "{child} exited with code {code} before it returned a value")
             }
@@ -372,6 +483,7 @@ impl fmt::Display for Error {
                 let dump = if *core_dumped { " (core dumped)" } else { "" };
                 write!(f, "{child} was killed by {signal}{dump}")
             }
+            Error::StackOverflow { child } => write!(f, "{child} overflowed its stack, and was killed"),
             Error::StatusUnknown { child } => write!(
                 f,
                 "{child} ended without a value, and its exit status is lost: SIGCHLD is ignored in this process, \
@@ -388,7 +500,25 @@ impl fmt::Display for Error {
             Error::Invalid { what, why } => write!(f, "{what} is not acceptable: {why}"),
             Error::Preload { why } => write!(f, "the preload function of the fork server failed: {why}"),
             Error::Protocol { what, .. } => write!(f, "a message broke the protocol: {what}"),
+            Error::Disconnected { how } => f.write_str(how),
+            Error::TimedOut { what } => write!(f, "could not {what} in the time given"),
+            Error::TooLong { length, limit } => {
+                write!(f, "could not receive a message of {length} bytes: at most {limit} are allowed here")
+            }
+            Error::BufferTooShort { message, room } => write!(
+                f,
+                "could not receive a message of {} bytes into a buffer of {room}; the error holds it",
+                message.len()
+            ),
+            Error::Unauthenticated { why } => write!(f, "the other side is not who it should be: {why}"),
         }
+    }
+}
+
+/// For what takes anything that can be made into a value, and is given that value.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Error {
+        match never {}
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+pub use crate::connection::{auth, stream};
 pub use crate::message::descriptors::{Encoded, decode, encode};
 pub use crate::message::{Error, packet};
 
@@ -23,6 +24,16 @@ use crate::sys::incarnation::Incarnation;
 
 /// The kinds of frames between parent and child.
 pub const KINDS: [u16; 6] = [wire::START, wire::DETACH, wire::ENTERED, wire::RESULT, wire::FAILED, wire::WHO];
+
+/// The same call with other arguments, well-formed or not.
+pub fn altered_call(
+    mut call: crate::registry::Call,
+    args: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> crate::registry::Call {
+    call.args = crate::message::packed::Packed::from_parts(args.to_vec(), descriptors);
+    call
+}
 
 /// The two descriptors that the text of a marker names.
 pub fn parse_marker(text: &str) -> Option<[i32; 2]> {
@@ -56,6 +67,8 @@ where
         acknowledge: given & 64 != 0,
         detached: given & 128 != 0,
         run_atexit: false,
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        logging: None,
     };
     // A `Start` holds nothing that could not be encoded.
     let head = encode(&start).map(|encoded| encoded.body).unwrap_or_default();
@@ -73,7 +86,7 @@ pub fn start(body: &[u8], descriptors: Vec<OwnedFd>) -> Result<(usize, usize), S
 
 /// A child's report of a failure, by number.
 pub fn failure(which: u8, text: &str, errno: i32) -> Vec<u8> {
-    let failure = match which % 5 {
+    let failure = match which % 7 {
         0 => Failure::Setup { step: text.into(), errno },
         1 => Failure::Start(text.into()),
         2 => Failure::Arguments(text.into()),
@@ -83,7 +96,9 @@ pub fn failure(which: u8, text: &str, errno: i32) -> Vec<u8> {
             backtrace: String::new(),
             thread: None,
         }),
-        _ => Failure::Result(text.into()),
+        4 => Failure::Result(text.into()),
+        5 => Failure::Overflow,
+        _ => Failure::Reply { operation: text.into(), errno, hint: Some(text.into()) },
     };
     encode(&failure).map(|encoded| encoded.body).unwrap_or_default()
 }
@@ -101,7 +116,12 @@ pub fn received<T: Message>(control: OwnedFd, no_process: OwnedFd) -> crate::Res
         parent: std::process::id(),
         daemon: false,
         detached: AtomicBool::new(false),
-        body: Body::Process { pidfd: no_process.into(), control: control.into(), lifeline: Mutex::new(None) },
+        body: Body::Process {
+            pidfd: no_process.into(),
+            control: control.into(),
+            begun: Mutex::default(),
+            lifeline: Mutex::new(None),
+        },
         ledger: Ledger::new(),
         pipes: Mutex::new(Pipes::default()),
         relayed: Vec::new(),

@@ -15,21 +15,89 @@
 //! - Only the parent may hold the writing end. It is close-on-exec, forked children of ours close it; a plain
 //!   `fork()` in foreign code that keeps running keeps the child alive.
 //! - Arming is followed by one look: the parent may have died before.
-//! - The kernel checks the credentials of whoever called `F_SETOWN`: after a change of uid arm again.
+//! - The kernel checks the credentials of whoever called `F_SETOWN`: after a change of uid arm again. The crate does where it makes
+//!   the change ([`Builder::uid`](crate::Builder::uid)); a child that makes one itself calls [`rearm`].
+//! - It is close-on-exec: what a child starts beside itself does not have it. A child that *becomes* another program calls
+//!   [`keep_across_exec`] before.
 //! - Process 1 of a pid namespace takes no signals from inside but those it handles, SIGKILL included; it asks for
 //!   `PR_SET_PDEATHSIG` instead. Elsewhere that would be wrong, it fires when the *thread* that forked ends.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::entry::bootstrap;
+use crate::error::{Error, Result};
+use crate::sys::private::{self, Private};
 use crate::{poll, sys};
 
+/// Ties this process to its parent anew, after it has changed its user by itself.
+///
+/// The kernel ends a child with its parent only where the user who has armed the lifeline may send the child signals, and that user is
+/// the one this process was then: `setuid` and its kin may make it another. Call this after the last of them. It does nothing in
+/// the first process of a program and in a detached child. Where the parent has died already, it ends this process.
+///
+/// ```
+/// use ipc_core::{lifeline, spawn};
+///
+/// # fn main() -> ipc_core::Result<()> {
+/// let child = spawn(|| {
+///     // setuid(2), by any crate; then:
+///     lifeline::rearm().unwrap();
+/// }, ())?;
+/// child.join()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Os`] when the system refuses; then the lifeline is as it was.
+pub fn rearm() -> Result<()> {
+    match bootstrap::tied_by() {
+        Some([_, lifeline]) => arm(lifeline).map_err(|e| Error::os("could not arm the lifeline: fcntl", e)),
+        None => Ok(()),
+    }
+}
+
+/// Keeps this process tied to its parent when it becomes another program, by
+/// [`exec`](std::os::unix::process::CommandExt::exec) say: without this call such a program goes on when the parent ends.
+///
+/// Two descriptors then stay open in the new program, the lifeline and the socket over which the parent would detach it; it has to
+/// leave them alone. So call this right before the exec: whatever this process starts otherwise inherits them as well. To the
+/// parent the new program is a child that ends without a value. It does nothing in the first process of a program and in a detached
+/// child.
+///
+/// ```
+/// use std::os::unix::process::CommandExt;
+/// use ipc_core::{lifeline, spawn};
+///
+/// # fn main() -> ipc_core::Result<()> {
+/// let child = spawn(|| -> u8 {
+///     lifeline::keep_across_exec().unwrap();
+///     panic!("{}", std::process::Command::new("true").exec());
+/// }, ())?;
+/// assert!(child.wait()?.success());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Os`] when the system refuses.
+pub fn keep_across_exec() -> Result<()> {
+    for own in bootstrap::tied_by().into_iter().flatten() {
+        rustix::io::fcntl_setfd(own, rustix::io::FdFlags::empty())
+            .map_err(|e| Error::os("could not keep the lifeline across an exec: fcntl", e))?;
+    }
+    Ok(())
+}
+
 /// A new lifeline: the parent's end and the child's.
-pub(crate) fn new() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (childs, parents) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((parents, childs))
+pub(crate) fn new() -> io::Result<[Private; 2]> {
+    private::make(|| {
+        let (childs, parents) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok([parents, childs])
+    })
 }
 
 /// Ties this process to the other end; returns only if that is still open.
@@ -69,7 +137,7 @@ mod tests {
 
     #[test]
     fn nothing_is_ready_while_the_parent_lives() {
-        let (parents, childs) = new().unwrap();
+        let [parents, childs] = new().unwrap();
         assert!(!poll::is_ready(childs.as_fd()).unwrap());
         drop(parents);
         assert!(poll::is_ready(childs.as_fd()).unwrap());

@@ -15,6 +15,9 @@
 //! The module is public so that the crates above use this seam and no second one; it is no part of what the crate promises
 //! to its users.
 
+/// Whether this is a build for loom, where atomics have another size than those that processes share.
+pub const MODEL: bool = cfg!(ipc_loom);
+
 /// Locks, condition variables, reference counts and atomics.
 pub mod sync {
     #[cfg(ipc_loom)]
@@ -211,6 +214,53 @@ pub mod hint {
     pub use loom::hint::spin_loop;
     #[cfg(not(ipc_loom))]
     pub use std::hint::spin_loop;
+}
+
+/// Deadlines.
+pub mod time {
+    use std::time::{Duration, Instant};
+
+    /// How long an operation may wait: the one mechanism behind `try_…`, `…_timeout` and `…_deadline`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Until {
+        /// Not at all.
+        Now,
+        /// Until this instant.
+        Deadline(Instant),
+        /// As long as it takes.
+        Forever,
+    }
+
+    impl Until {
+        /// From now on for `time`; one that no clock can hold is for ever.
+        pub fn after(time: Duration) -> Until {
+            Instant::now().checked_add(time).map_or(Until::Forever, Until::Deadline)
+        }
+
+        /// As [`after`](Until::after), for ever where there is no time given.
+        pub fn within(time: Option<Duration>) -> Until {
+            time.map_or(Until::Forever, Until::after)
+        }
+
+        /// What is left of it; `None` for ever.
+        pub fn left(self) -> Option<Duration> {
+            match self {
+                Until::Now => Some(Duration::ZERO),
+                Until::Deadline(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+                Until::Forever => None,
+            }
+        }
+
+        /// Whether nothing is left of it.
+        pub fn is_over(self) -> bool {
+            self.left().is_some_and(|left| left.is_zero())
+        }
+    }
+}
+
+/// Processes.
+pub mod process {
+    pub use crate::sys::incarnation::Incarnation;
 }
 
 /// Interior mutability.

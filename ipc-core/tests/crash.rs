@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask crash [--full] [--seed N]`, or `cargo test --test crash`. Each test starts programs (this executable
 //! again), arms a point (`sys/crash.rs`) and looks at what is left: of a killed parent nothing, of a killed server
-//! everything but the server, of a killed child an error that names SIGKILL, or the value. A point at which
+//! everything but the server, of a killed child an error that names SIGKILL, or the value, of a
+//! killed listener its address, free. A point at which
 //! nobody died fails its test; all kills are printed.
 
 // Helpers of a test are part of it.
@@ -10,6 +11,12 @@
 
 #[path = "crash/child.rs"]
 mod child;
+#[path = "crash/connection.rs"]
+mod connection;
+#[path = "crash/detached.rs"]
+mod detached;
+#[path = "crash/listener.rs"]
+mod listener;
 #[path = "crash/parent.rs"]
 mod parent;
 #[path = "crash/server.rs"]

@@ -140,6 +140,19 @@ fn where_a_panic_aborts() {
     lines[1..].iter().for_each(panic);
 }
 
+/// A normal end, though not a success: children are joined, exit functions run.
+#[test]
+fn a_panic_that_leaves_main_is_a_normal_end() {
+    let _leaks = leaks();
+    let mut command = Command::new(program().build());
+    command.arg("main panics").stderr(std::process::Stdio::null());
+    let mut program = programs::Program::run(command);
+    program.hears("leaves");
+    program.tell("end");
+    assert_eq!(program.wait().code(), Some(101));
+    assert_eq!(program.all()[1..], ["child ends"]);
+}
+
 #[test]
 fn a_coverage_build_writes_its_childrens_profiles() {
     let _leaks = leaks();
@@ -162,17 +175,30 @@ fn a_coverage_build_writes_its_childrens_profiles() {
 fn a_shared_library_loads_and_is_told_that_it_cannot() {
     let _leaks = leaks();
     let host = Build::of("host", "host").build();
-    // rustc's own linker where it has one, and the other one.
+    // rustc's own linker where it brings lld, else the system's lld; and the other one.
+    const LLD: &[&str] = &["-C", "link-arg=-fuse-ld=lld"];
     const BFD: &[&str] = &["-C", "linker-features=-lld", "-C", "link-arg=-fuse-ld=bfd"];
-    for flags in [&[], BFD] {
-        let library = Build { package: "plugin", flags, ..Build::default() }.build();
-        let contents = String::from_utf8_lossy(&std::fs::read(&library).unwrap()).into_owned();
-        println!("{flags:?}: linked by lld: {}", contents.contains("Linker: LLD"));
+    let plugin = |flags| Build { package: "plugin", flags, ..Build::default() }.build();
+    let is_by_lld =
+        |library: &Path| String::from_utf8_lossy(&std::fs::read(library).unwrap()).contains("Linker: LLD");
+    let loads = |library: &Path| {
         let lines = run(&host, &[library.to_str().unwrap()]);
         assert_eq!(lines[0], "loaded");
         assert!(lines[1].starts_with("spawns 0 ") && lines[1].contains("shared library"), "{lines:?}");
         assert_eq!(lines.len(), 2);
+    };
+    let by_bfd = plugin(BFD);
+    assert!(!is_by_lld(&by_bfd));
+    loads(&by_bfd);
+    let mut by_lld = plugin(&[]);
+    if !is_by_lld(&by_lld) {
+        if Command::new("ld.lld").arg("--version").output().is_err() {
+            return not_run("this toolchain brings no lld: apt-get install lld");
+        }
+        by_lld = plugin(LLD);
     }
+    assert!(is_by_lld(&by_lld));
+    loads(&by_lld);
 }
 
 /// The loader that a program names (`PT_INTERP` in its program headers, elf(5)).
@@ -239,9 +265,15 @@ fn what_cannot_be_sent_is_refused_by_the_compiler_in_words() {
         let said = refused(program);
         assert!(said.contains("only functions and closures that capture nothing"), "{program}: {said}");
         assert!(said.contains("pass what they need as arguments"), "{program}: {said}");
+        assert_eq!(said.matches("error[E0080]").count(), 1, "said once: {said}");
     }
-    let said = refused("unserialisable");
-    assert!(said.contains("`Handle: serde::Serialize` is not satisfied"), "{said}");
+    for (program, what) in [("unserialisable", "(Handle,)"), ("file", "(File,)")] {
+        let said = refused(program);
+        assert!(said.contains(&format!("`{what}` cannot be sent to another process")), "{program}: {said}");
+        assert!(said.contains("implement serde's `Serialize` and `Deserialize`"), "{program}: {said}");
+        assert!(said.contains("files, sockets and pipes go as `ipc_core::Descriptor`"), "{program}: {said}");
+        assert_eq!(said.matches("error[E0277]").count(), 1, "said once: {said}");
+    }
     let said = refused("borrowed");
     assert!(said.contains("not general enough") || said.contains("does not live long enough"), "{said}");
 }
@@ -292,12 +324,14 @@ fn a_stack_overflow_is_named_on_standard_error() {
     let _leaks = leaks();
     each_method(|context| {
         let limit = ipc_core::Resource::Core;
-        let builder = context.builder().stderr(Stdio::piped()).rlimit(limit, Some(0), Some(0));
+        let builder = context.builder().name("deep").stderr(Stdio::piped()).rlimit(limit, Some(0), Some(0));
         let child = builder.spawn(deeper, (0,)).unwrap();
         let mut said = String::new();
         std::io::Read::read_to_string(&mut child.take_stderr().unwrap(), &mut said).unwrap();
-        assert!(said.contains("overflowed its stack"), "{said:?}");
+        assert_eq!(said, format!("\nchild \"deep\" (pid {}) has overflowed its stack\n", child.pid()));
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::SEGV));
         let error = child.join().unwrap_err();
+        assert!(matches!(error, ipc_core::Error::StackOverflow { .. }), "{error}");
         assert_eq!(error.signal(), Some(Signal::SEGV), "{error}");
     });
 }

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
-use ipc_core::{Builder, Context, Descriptor, Error, Ran};
+use ipc_core::{Builder, Context, Descriptor, Error, Ran, Stdio};
 use ipc_testkit::{GENEROUS, Snapshot, leaks, wait_until};
 
 /// Lets only `more` further descriptors be opened in this process, while `f` runs.
@@ -81,4 +82,26 @@ fn the_program_is_looked_at_again_after_a_failure_to_look() {
     }
     let _leaks = leaks();
     assert_eq!(Context::exec().spawn(twice, ()).unwrap().join().unwrap().unwrap(), 2);
+}
+
+#[test]
+fn a_child_whose_output_cannot_be_relayed_is_not_run() {
+    /// In a process of its own: it has no relay yet.
+    fn relay() -> (String, Ran, String) {
+        let (seen, witness) = std::io::pipe().unwrap();
+        let witness = Arc::new(witness);
+        let theirs = Arc::clone(&witness);
+        let builder = Builder::new().stdout(Stdio::lines(|_| {}));
+        // A socket pair, a pipe and the child make five; two of them go, and the pipe of its output comes. The sixth would be the
+        // relay's.
+        let f = move || (&*theirs).write_all(b"ran").unwrap();
+        // SAFETY: the child writes into a pipe.
+        let failed = with_free_descriptors(5, || unsafe { builder.fork(f) }).unwrap_err();
+        drop(witness);
+        (failed.to_string(), failed.ran(), std::io::read_to_string(seen).unwrap())
+    }
+    let _leaks = leaks();
+    let (error, ran, seen) = Context::exec().spawn(relay, ()).unwrap().join().unwrap();
+    assert!(error.contains("relay"), "{error}");
+    assert_eq!((ran, seen.as_str()), (Ran::DidNotRun, ""));
 }

@@ -32,7 +32,8 @@ fn stay_until_terminated() {
         std::thread::yield_now();
     }
     say("terminated");
-    (0..1000).for_each(|_| std::thread::yield_now());
+    // Few: on a busy machine each may cost some milliseconds, and a daemon has a second.
+    (0..20).for_each(|_| std::thread::yield_now());
     say("done");
 }
 
@@ -76,7 +77,7 @@ fn write_when_told() {
 fn normal_exit_joins_the_others() {
     each(
         "normal_exit_joins_the_others",
-        &["returns", "exits", "drops"],
+        &["returns", "exits", "drops", "panics"],
         |context, how| {
             let child = context.builder().stdin(Stdio::inherit()).spawn(write_when_told, ()).unwrap();
             match how {
@@ -84,17 +85,23 @@ fn normal_exit_joins_the_others() {
                 _ => std::mem::forget(child),
             }
             let _ = at_exit(0, || say("leaves"));
-            if how == "exits" {
-                std::process::exit(0);
+            match how {
+                "exits" => std::process::exit(0),
+                // Caught by libtest, which exits with 101, as std does for a panic that leaves `main`; that one is in `entry.rs`.
+                "panics" => panic!("on purpose"),
+                _ => {}
             }
         },
-        |program, _| {
+        |program, how| {
             program.hears("child");
             program.hears("leaves");
             let pid = pidfd(program.pid());
             assert!(!ended(&pid));
             program.tell("write");
-            program.succeeds();
+            match how {
+                "panics" => assert_eq!(program.wait().code(), Some(101)),
+                _ => program.succeeds(),
+            }
             let lines: Vec<_> = (0..100).map(|n| format!("line {n}")).collect();
             assert_eq!(program.all(), lines);
         },

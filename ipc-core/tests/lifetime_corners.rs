@@ -34,7 +34,7 @@ fn a_daemon_that_ignores_sigterm_ends_all_the_same() {
     );
 }
 
-/// An abort, a panic that ends the program, and `_exit` are no normal ends: nobody is waited for.
+/// An abort and `_exit` are no normal ends: nobody is waited for. (A panic that leaves `main` is one: see `lifetime.rs`.)
 #[test]
 fn children_die_with_a_parent_that_aborts() {
     each(

@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use ipc_core::Descriptor;
-use ipc_core::fuzzing::packet::{INLINE, Received, recv, send, try_recv};
+use ipc_core::fuzzing::packet::{Begun, INLINE, Received, recv, send, try_recv};
 use ipc_core::fuzzing::{Error, decode, encode};
+use ipc_core::{Bytes, Descriptor, Sender, pipe};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The numbers of all open descriptors (one of them was that of the directory being read).
 fn open() -> BTreeSet<u64> {
@@ -39,6 +41,7 @@ fn limit_descriptors(descriptors: u64) {
 #[test]
 fn messages_at_the_limits_of_the_process() {
     open_descriptors();
+    open_descriptors_over_a_connection();
     size_of_files();
 }
 
@@ -123,9 +126,95 @@ fn open_descriptors() {
         let error = failed.unwrap_err().to_string();
         assert!(error.contains("cannot duplicate a file descriptor"), "{error}");
     }
-    assert!(matches!(try_recv(theirs.as_fd()).unwrap(), Received::Empty));
+    assert!(matches!(try_recv(theirs.as_fd(), &mut Begun::default()).unwrap(), Received::Empty));
     assert_eq!(open(), before);
     let fine = encode(&handle).unwrap();
     decode::<Descriptor>(&fine.body, fine.descriptors).unwrap();
     assert_eq!(open(), before);
+}
+
+/// Something to read, and one descriptor as many times as it is to be sent; over there they are that many.
+#[derive(Debug, Deserialize)]
+struct Many {
+    body: Bytes,
+    descriptors: Vec<Descriptor>,
+    #[serde(skip)]
+    times: usize,
+}
+
+impl Serialize for Many {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all: Vec<_> = self.descriptors.iter().cycle().take(self.times).collect();
+        (&self.body, all).serialize(serializer)
+    }
+}
+
+/// The same over a connection, whose messages are put together of parts: whichever part the limit strikes, and also where a look ahead
+/// has taken the parts in.
+fn open_descriptors_over_a_connection() {
+    let (sender, receiver) = pipe::<Many>().unwrap();
+    let mut many = Many { body: Bytes::default(), descriptors: Vec::new(), times: 0 };
+    many.descriptors.push(File::open("/dev/null").unwrap().into());
+    let usual = getrlimit(Resource::Nofile).current.unwrap();
+    let before = open();
+    for count in [1, 253, 254, 600] {
+        for length in [0, 100_000] {
+            for room in [0, 1, 5, 252, 253, 254, 400, 506, 507, 599, 600] {
+                for looks in [false, true] {
+                    many.times = count;
+                    many.body = vec![7; length].into();
+                    many = sent(&sender, many);
+                    many.times = 0;
+                    many = sent(&sender, many);
+                    let lowered = room_for(room);
+                    limit_descriptors(lowered);
+                    let seen = looks.then(|| receiver.poll(Some(Duration::ZERO)));
+                    let received = receiver.try_recv();
+                    let next = receiver.try_recv();
+                    limit_descriptors(usual);
+                    assert!(seen.is_none_or(|seen| seen.unwrap()));
+                    match received {
+                        Ok(Some(message)) if room >= count => {
+                            assert_eq!((message.descriptors.len(), message.body.len()), (count, length));
+                        }
+                        Err(error) if room < count => {
+                            let text = error.to_string();
+                            assert!(matches!(error, ipc_core::Error::Decode { .. }), "{text}");
+                            assert!(text.contains(&format!("limit of {lowered} open")), "{text}");
+                            assert!(text.contains(&format!("a message with {count} descriptors")), "{text}");
+                        }
+                        other => panic!("{count} descriptors, room for {room}: {other:?}"),
+                    }
+                    // It is gone, whole, and the next one is what it was.
+                    let next = next.unwrap().unwrap();
+                    assert_eq!((next.descriptors.len(), next.body.len()), (0, length));
+                    assert_eq!(open(), before);
+                }
+            }
+        }
+    }
+    assert!(receiver.try_recv().unwrap().is_none());
+
+    // The sending side: nothing is sent, the value comes back, nothing is left.
+    many.times = 5;
+    limit_descriptors(room_for(4));
+    let failed = sender.try_send(many);
+    limit_descriptors(usual);
+    let failed = failed.unwrap_err();
+    assert!(failed.to_string().contains("cannot duplicate a file descriptor"), "{failed}");
+    let many = failed.into_value();
+    assert_eq!(many.times, 5);
+    assert_eq!(open(), before);
+    assert!(receiver.try_recv().unwrap().is_none());
+}
+
+/// Sends it at once, and makes the same again: what was sent is dropped.
+fn sent(sender: &Sender<Many>, many: Many) -> Many {
+    let again = Many {
+        body: many.body.clone(),
+        descriptors: vec![many.descriptors[0].as_fd().try_clone_to_owned().unwrap().into()],
+        times: many.times,
+    };
+    sender.try_send(many).unwrap();
+    again
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ipc_core::codec::{Codec, Postcard};
-use ipc_core::fuzzing::packet::{Frame, INLINE, Received, recv, send, try_recv};
+use ipc_core::fuzzing::packet::{Begun, Frame, INLINE, Received, recv, send, try_recv};
 use ipc_core::fuzzing::{decode, encode};
 use ipc_core::{Bytes, Descriptor};
 use proptest::collection::{btree_map, hash_map, vec};
@@ -239,7 +239,7 @@ proptest! {
         let files = [file(), file(), file()];
         let descriptors: Vec<_> = (0..count).map(|n| files[n * n % 3].as_fd()).collect();
         send(ours.as_fd(), kind, &parts, &descriptors).unwrap();
-        let frame = frame(try_recv(theirs.as_fd()).unwrap());
+        let frame = frame(try_recv(theirs.as_fd(), &mut Begun::default()).unwrap());
         prop_assert_eq!(frame.kind, kind);
         prop_assert!(*frame.body == *body);
         let numbers = |fds: &[BorrowedFd<'_>]| fds.iter().map(number).collect::<Vec<_>>();
@@ -253,6 +253,7 @@ proptest! {
         /// So many frames that even the longest fit the socket's buffer: the test has one thread.
         const UNDER_WAY: usize = 3;
         let (ours, theirs) = pair();
+        let mut begun = Begun::default();
         let file = file();
         let file_number = number(&file);
         let mut model: VecDeque<(u16, usize, usize)> = VecDeque::new();
@@ -273,7 +274,7 @@ proptest! {
                 Step::Receive if !model.is_empty() => {
                     check(recv(theirs.as_fd()).unwrap(), model.pop_front().unwrap())?;
                 }
-                _ => match (try_recv(theirs.as_fd()).unwrap(), model.pop_front()) {
+                _ => match (try_recv(theirs.as_fd(), &mut begun).unwrap(), model.pop_front()) {
                     (Received::Empty, None) => {}
                     (received, Some(expected)) => check(received, expected)?,
                     (received, None) => prop_assert!(false, "{:?} from nowhere", received),

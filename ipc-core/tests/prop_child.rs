@@ -166,14 +166,15 @@ impl Model {
             (Mail::Value(value), _, Ok(joined)) => *joined == value,
             (Mail::Panic, _, Err(error)) => {
                 error.panic().is_some_and(|panic| panic.message == "as it was told")
+                    && error.ran() == ipc_core::Ran::Ran
             }
-            (Mail::Taken, _, Err(Error::Taken { .. })) => true,
+            (Mail::Taken, _, Err(error @ Error::Taken { .. })) => error.ran() == ipc_core::Ran::Ran,
             (Mail::None, Some(End::Code(code)), Err(Error::Exited { code: left, .. })) => code == *left,
             (Mail::None, Some(End::Signal(signal)), Err(error)) => error.signal() == Some(signal),
             _ => false,
         };
         prop_assert!(right, "{:?}, and the model is {:?}", outcome, self);
-        if self.mail != Mail::None {
+        if let Mail::Value(_) = self.mail {
             self.mail = Mail::Taken;
         }
         Ok(())

@@ -78,12 +78,12 @@ fn settings_of_a_process_are_unsupported() {
         ("standard streams", |b| b.stderr(Stdio::inherit())),
         ("limit", |b| b.rlimit(Resource::Core, Some(0), None)),
         ("limit", |b| b.memory_limit(1 << 40)),
-        ("mask", |b| b.affinity([0])),
+        ("processors", |b| b.affinity([0])),
         ("user", |b| b.uid(1)),
-        ("user", |b| b.gid(1)),
-        ("user", |b| b.groups([1])),
-        ("mask", |b| b.umask(0o77)),
-        ("priority", |b| b.nice(1)),
+        ("a group", |b| b.gid(1)),
+        ("supplementary groups", |b| b.groups([1])),
+        ("umask", |b| b.umask(0o77)),
+        ("nice value", |b| b.nice(1)),
         ("descriptors by number", |b| b.descriptor(9, std::fs::File::open("/dev/null").unwrap())),
         ("detached", |b| b.detached(true)),
         ("key", |b| b.authkey(ipc_core::AuthKey::from_bytes("k"))),
@@ -127,4 +127,20 @@ fn normal_exit_joins_threads_but_not_daemons() {
     let said = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<_> = said.lines().filter(|line| line.starts_with('@')).collect();
     assert_eq!(lines, ["@main has returned", "@ordinary", "@joined"], "{said}");
+}
+
+#[test]
+fn the_programs_hook_hears_of_threads_that_stand_for_processes() {
+    first_process("the_programs_hook_hears_of_threads_that_stand_for_processes", || {
+        static HEARD: AtomicU32 = AtomicU32::new(0);
+        std::panic::set_hook(Box::new(|_| {
+            HEARD.fetch_add(1, Ordering::SeqCst);
+        }));
+        let line = line!() + 1;
+        let child = Context::threads().spawn(|| -> u8 { panic!("so") }, ()).unwrap();
+        let error = child.join().unwrap_err();
+        assert_eq!(error.panic().unwrap().location.as_ref().unwrap().line, line);
+        assert_eq!(HEARD.load(Ordering::SeqCst), 1);
+        drop(std::panic::take_hook());
+    });
 }

@@ -96,7 +96,7 @@ where
         let child = builder.spawn(f, args(fate)).unwrap_or_else(|failed| panic!("{failed}"));
         let Err(error) = child.join() else { panic!("a value from a child that {fate:?}") };
         let who = error.child().map(|child| child.name.clone());
-        assert!(who.is_none_or(|who| who == format!("{fate:?}")), "{error}");
+        assert_eq!(who, Some(format!("{fate:?}")), "{error}");
         println!("{error}");
         error
     })

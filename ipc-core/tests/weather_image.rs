@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -96,6 +97,31 @@ fn a_removed_binary_spawns_on() {
         for sum in ["5", "7", "9"] {
             assert_eq!(program.hears("sum"), sum, "by {method}");
         }
+        program.succeeds();
+    }
+}
+
+/// The program whose file nobody may execute any more: what a spawn says, by the method that the role names.
+fn spawns_what_may_not_run(method: &str) {
+    let file = std::env::current_exe().unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let failed = context(method).spawn(add, (1, 2)).unwrap_err();
+    assert_eq!(failed.error().ran(), Ran::DidNotRun);
+    say(format_args!("said {failed}"));
+}
+
+#[test]
+fn a_binary_that_may_not_be_executed_is_told_with_the_reasons() {
+    if let Some(method) = role() {
+        return spawns_what_may_not_run(&method);
+    }
+    let _leaks = leaks();
+    for method in METHODS {
+        let copy = Copy::new("unexecutable");
+        let mut program = copy.start("a_binary_that_may_not_be_executed_is_told_with_the_reasons", method);
+        let said = program.hears("said");
+        let begin = "could not start a child: exec of /proc/self/exe: Permission denied (os error 13); ";
+        assert!(said.starts_with(begin) && said.contains("`noexec`"), "by {method}: {said}");
         program.succeeds();
     }
 }

@@ -116,7 +116,8 @@ fn descriptors_beyond_the_childs_limit_are_an_error_of_its_setup() {
         let limit = joined(limit.unwrap()).unwrap();
         let failed = context.builder().descriptor(limit as i32, end).spawn(nothing, ()).unwrap_err();
         assert!(matches!(failed.error(), Error::Setup { .. }), "{failed:?}");
-        assert!(failed.to_string().contains("placing descriptors"), "{failed}");
+        let at = format!("a descriptor at the number {limit} (RLIMIT_NOFILE is {limit})");
+        assert!(failed.to_string().contains(&at), "{failed}");
     });
 }
 
@@ -213,23 +214,25 @@ fn a_memory_limit_below_the_program_itself_is_an_error() {
     });
 }
 
-/// Arguments and values that find no room in a process are errors there, or its abort; never a hang.
+/// Arguments and values that find no room in a child are its abort, as whatever else finds none in a Rust program; never a hang.
 #[test]
 fn arguments_and_results_beyond_the_memory_limit() {
     let _leaks = leaks();
     each_method(|context| {
         let small = || context.builder().memory_limit(192 << 20).stderr(ipc_core::Stdio::null());
         let big = ipc_core::Bytes::from(vec![7_u8; 128 << 20]);
-        let error = small().spawn(|bytes: ipc_core::Bytes| bytes.len(), (big,)).unwrap().join().unwrap_err();
-        println!("arguments: {error}");
-        let error =
-            small().spawn(|| ipc_core::Bytes::from(vec![7_u8; 128 << 20]), ()).unwrap().join().unwrap_err();
-        println!("result: {error}");
+        let arguments = small().spawn(|bytes: ipc_core::Bytes| bytes.len(), (big,)).unwrap().join();
+        let result = small().spawn(|| ipc_core::Bytes::from(vec![7_u8; 128 << 20]), ()).unwrap().join();
+        for error in [arguments.unwrap_err(), result.unwrap_err()] {
+            assert!(matches!(error, Error::Killed { signal: Signal::ABORT, .. }), "{error:?}");
+            // A process that is killed has told nobody how far it had come.
+            assert_eq!(error.ran(), Ran::MayHaveRun);
+        }
     });
 }
 
 #[test]
-fn a_parent_without_memory_says_so() {
+fn a_message_beyond_the_file_size_limit_says_so() {
     with_limit(&[], |method: String| {
         let context = context(&method);
         joined(context.spawn(nothing, ()).unwrap());
@@ -241,6 +244,55 @@ fn a_parent_without_memory_says_so() {
         assert_eq!(errno(&failed), Some(libc::EFBIG), "{failed}");
         assert!(failed.to_string().contains("RLIMIT_FSIZE"), "{failed}");
         assert_eq!(failed.into_args().0.len(), 64 << 20);
+        joined(context.spawn(nothing, ()).unwrap());
+    });
+}
+
+/// How much address space this process has, in bytes.
+fn address_space() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split_whitespace().next().unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as u64
+}
+
+fn limit_address_space(most: Option<u64>) {
+    let limit = rustix::process::Rlimit { current: most, maximum: None };
+    rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
+}
+
+/// The limit is met for certain: the whole address space is in use. What is left is some room in the heap, for what
+/// this crate allocates there is a few kilobytes; without it this process would abort, as any Rust program.
+#[test]
+fn a_parent_without_address_space_spawns_or_says_so() {
+    with_limit(&[], |method: String| {
+        let context = context(&method);
+        joined(context.spawn(nothing, ()).unwrap());
+        let mut room: Vec<Box<[u8; 1024]>> = (0..4096).map(|_| Box::new([1; 1024])).collect();
+        // The last one keeps the heap from shrinking.
+        let _last = room.pop();
+        drop(room);
+        // Started before, so that it has no such limit itself.
+        let giver = context.spawn(|| ipc_core::Bytes::from(vec![7_u8; 64 << 20]), ()).unwrap();
+        assert!(giver.wait().unwrap().success());
+
+        limit_address_space(Some(address_space()));
+        for _ in 0..16 {
+            match context.spawn(echo, ("kept".into(),)) {
+                Ok(child) => assert_eq!(joined(child), "kept"),
+                Err(failed) => {
+                    assert_eq!(errno(&failed), Some(libc::ENOMEM), "{failed}");
+                    assert!(failed.to_string().contains("RLIMIT_AS is"), "{failed}");
+                    assert_eq!(failed.error().ran(), Ran::DidNotRun);
+                    assert_eq!(failed.into_args().0, "kept");
+                }
+            }
+        }
+        // A value that is larger than what is left cannot be received.
+        let error = giver.join().unwrap_err();
+        assert_eq!(error.io_error().and_then(std::io::Error::raw_os_error), Some(libc::ENOMEM), "{error:?}");
+        assert!(error.to_string().contains("RLIMIT_AS is"), "{error}");
+        assert_ne!(error.ran(), Ran::DidNotRun);
+        limit_address_space(None);
         joined(context.spawn(nothing, ()).unwrap());
     });
 }

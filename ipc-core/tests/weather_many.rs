@@ -85,8 +85,9 @@ struct Footprint {
     children: usize,
     /// Bytes in use on the heap.
     heap: usize,
-    /// Resident memory of the process and of its server, in kilobytes.
-    resident: usize,
+    /// Memory of the process's own and of its server's, in kilobytes. (Not what is resident: of the program's file that is what the
+    /// kernel happens to have mapped.)
+    memory: usize,
     server: usize,
     server_descriptors: usize,
 }
@@ -94,9 +95,9 @@ struct Footprint {
 impl Footprint {
     fn take(context: &Context) -> Footprint {
         let now = ipc_testkit::Snapshot::take().unwrap();
-        let resident = |pid: u32| -> usize {
+        let memory = |pid: u32| -> usize {
             let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-            let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
             line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
         };
         let server = context.server_pid();
@@ -107,8 +108,8 @@ impl Footprint {
             descriptors: now.descriptors.len(),
             children: now.children.len(),
             heap,
-            resident: resident(std::process::id()),
-            server: server.map_or(0, resident),
+            memory: memory(std::process::id()),
+            server: server.map_or(0, memory),
             server_descriptors: server.map_or(0, of_server),
         }
     }
@@ -136,13 +137,14 @@ fn in_sequence(method: String, count: u64) {
             && after.children <= before.children + 1
             && after.server_descriptors <= before.server_descriptors
     });
-    println!("{method}: {count} children\nbefore {before:?}\nafter  {after:?}");
-    assert!(settled);
+    let both = format!("{method}: {count} children\nbefore {before:?}\nafter  {after:?}");
+    println!("{both}");
+    assert!(settled, "{both}");
     assert_eq!(context.server_pid(), server, "the server is the same one");
-    // The heap in use varies by one spare that is there or not; resident memory by how the kernel counts.
-    assert!(after.heap <= before.heap + 1024);
-    assert!(after.resident <= before.resident + 1024);
-    assert!(after.server <= before.server + 512);
+    // The heap in use varies by one spare that is there or not; memory by how the kernel counts.
+    assert!(after.heap <= before.heap + 1024, "{both}");
+    assert!(after.memory <= before.memory + 1024, "{both}");
+    assert!(after.server <= before.server + 512, "{both}");
     assert_eq!(status_field("Threads"), "1");
 }
 

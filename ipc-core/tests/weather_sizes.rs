@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use ipc_core::{Bytes, Context};
+use ipc_core::Bytes;
 use ipc_testkit::leaks;
 
 mod programs;
@@ -92,14 +92,12 @@ fn a_gigabyte() {
         return not_run("a gigabyte on its way is there up to five times: 6 GiB of free memory are needed");
     }
     // One way at a time, so that less of it is there at once.
-    let context = Context::fork_server();
-    assert_eq!(joined(context.spawn(take, (pattern(GIB).into(),)).unwrap()), Some(GIB));
-    let given = joined(context.spawn(give, (GIB,)).unwrap());
-    assert_eq!(given.len(), GIB);
-    assert!(is_pattern(&given));
-    drop(given);
-    let exec = Context::exec();
-    assert_eq!(joined(exec.spawn(take, (pattern(GIB).into(),)).unwrap()), Some(GIB));
+    each_method(|context| {
+        assert_eq!(joined(context.spawn(take, (pattern(GIB).into(),)).unwrap()), Some(GIB));
+        let given = joined(context.spawn(give, (GIB,)).unwrap());
+        assert_eq!(given.len(), GIB);
+        assert!(is_pattern(&given));
+    });
 }
 
 /// No parent waits for a child to read, no child for its parent: all are started before one is joined.

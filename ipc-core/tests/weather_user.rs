@@ -6,7 +6,7 @@ use ipc_core::{Context, Error, Function, Ran, StartMethod, spawn};
 use ipc_testkit::{GENEROUS, leaks, process_gone, wait_until};
 
 mod programs;
-use programs::sandbox::{Refuse, become_user, is_root, refuse};
+use programs::sandbox::{Refuse, become_user, forbid_privileges, is_root, landlock, refuse};
 use programs::{METHODS, context, each_method, joined, not_run, state, status_field};
 
 const NOBODY: u32 = 65534;
@@ -151,6 +151,37 @@ fn a_second_sandbox_replaces_the_server_again() {
         }
     };
     joined(Context::exec().spawn(twice, ()).unwrap());
+}
+
+/// Such a domain shows nowhere in /proc.
+#[test]
+fn children_share_a_landlock_domain_that_came_after_the_first_spawn() {
+    let _leaks = leaks();
+    for method in METHODS {
+        let confined = |method: String| {
+            let context = context(&method);
+            let may_read = |path: String| std::fs::read(path).is_ok();
+            let file = std::env::temp_dir().join(format!("ipc-landlock-{}", std::process::id()));
+            std::fs::write(&file, "outside").unwrap();
+            let path = file.display().to_string();
+            let ask = || joined(context.spawn(may_read, (path.clone(),)).unwrap());
+            // What differs in /proc as well is not to be what is noticed.
+            forbid_privileges();
+            let (before, server) = (ask(), context.server_pid());
+            let confined = landlock(&file);
+            let seen = [before, ask(), ask()];
+            if server.is_some() && confined {
+                assert_ne!(context.server_pid(), server, "the server was not replaced");
+            }
+            std::fs::remove_file(&file).unwrap();
+            (confined, seen)
+        };
+        let child = Context::exec().builder().spawn(confined, (method.to_owned(),));
+        match joined(child.unwrap()) {
+            (true, seen) => assert_eq!(seen, [true, false, false], "by {method}"),
+            (false, _) => return not_run("this kernel has no Landlock"),
+        }
+    }
 }
 
 /// In a sandbox that refuses these, the fork server becomes exec and says why.

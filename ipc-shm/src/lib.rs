@@ -1,6 +1,109 @@
-//! Shared memory for processes of one program: the crate's turn has not come, nothing stands here.
+//! Shared memory for processes of one program, and locks that survive the death of their owner.
 //!
-//! What will: sealed anonymous segments (memfd) that travel inside values, `Value<T>` and `Array<T>`
-//! with a lock of their own, arenas, named shared memory with an owner, and futex locks whose owner's
-//! death is reported to the next locker (the kernel's robust list). The one module for sleeping and
-//! waking across processes, which `ipc-sync` builds on, belongs here as well.
+//! ```
+//! use ipc_core::spawn;
+//! use ipc_shm::{Array, LockError, Value};
+//!
+//! fn set(num: Value<f64>, arr: Array<i32>) -> ipc_shm::Result<()> {
+//!     *num.lock()? = 1024.0;
+//!     for x in arr.lock()?.iter_mut() {
+//!         *x = -*x;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let num = Value::new(0.0_f64)?;
+//!     let arr = Array::from_iter([0_i32, 1, 2, 3, 4])?;
+//!     spawn(set, (num.clone(), arr.clone()))?.join()??;
+//!     assert_eq!((num.get()?, arr.to_vec()?), (1024.0, vec![0, -1, -2, -3, -4]));
+//!
+//!     match num.lock() {
+//!         Ok(mut num) => *num += 1.0,
+//!         Err(LockError::OwnerDied(died)) => *died.recover() = 0.0,    // died.pid() says who
+//!         Err(error) => return Err(ipc_shm::Error::from(error).into()),
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What there is
+//!
+//! | | |
+//! |---|---|
+//! | [`Value`], [`Array`] | plain data behind a lock of its own |
+//! | [`Lock`], [`RLock`] | a lock by itself; one that its owner may take again |
+//! | [`Segment`], [`View`], [`Frozen`] | memory by the byte: to write, to read while others write, to read when nobody writes any more |
+//! | [`raw::RawLock`] | a lock for memory of one's own |
+//!
+//! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Nothing has a name, so nothing is
+//! left behind by who is killed: the memory is freed with the last process that has it.
+//!
+//! Not there yet: arenas (each of these takes a descriptor, a page and a mapping), values with a lock given or without one, atomics with
+//! wait-on-change, named shared memory, `ShareableList`.
+//!
+//! # Death is an ordinary event
+//!
+//! | who dies (`kill -9` included) | who notices | what happens |
+//! |---|---|---|
+//! | a thread or process that has a lock | the kernel, at once | one who waits is woken; the next owner gets the guard as [`LockError::OwnerDied`], with the pid |
+//! | who waits for a lock, or was just woken | the kernel | the next one is woken |
+//! | who was told of a death, before it repaired anything | the kernel | the next owner is told, of this death |
+//! | who freezes, sends or receives a segment | nobody need | its memory is its others', or freed |
+//!
+//! A lock belongs to the *thread* that took it, and a thread that ends with it is a dead owner. At most 2047 locks are held by a thread
+//! ([`Error::TooManyLocks`]): the kernel looks after no more.
+//!
+//! # How it works
+//!
+//! The word of a lock stands in the thread's robust list, which the kernel walks when the thread ends
+//! ([robust futexes](https://docs.kernel.org/locking/robust-futexes.html)): glibc's own list, for a thread has but one. So locks of this crate and
+//! robust pthread mutexes may be held in any order.
+//!
+//! # Whom it trusts
+//!
+//! Processes that share memory keep to the lock, but any may die at any time, and their bytes are not believed: headers, lengths and links are
+//! compared with what this process knows by itself. Whoever writes over a lock can withhold it from the others for ever (a time-out still
+//! holds) and keep the kernel from marking it; it cannot make them follow its pointers.
+//!
+//! # Limits
+//!
+//! As `ipc-core`'s: Linux 5.4 or later, 64-bit, glibc; musl should work and is unverified. A process that calls exec on a thread
+//! that is not its first, with a lock, leaves it taken: the kernel has changed the thread's number before it looks. Time-outs still hold.
+//!
+//! For tests, `IPC_SHM_WITHOUT=baton` in the environment makes the kernel look older than 6.2; see `gate.rs`.
+
+mod array;
+mod error;
+#[doc(hidden)]
+pub mod gate;
+mod lock;
+mod object;
+mod segment;
+mod switch;
+mod sys;
+mod value;
+
+pub use array::Array;
+pub use bytemuck::{Pod, Zeroable};
+pub use error::{Error, Result};
+pub use ipc_core::primitive::time::Until;
+pub use lock::error::{LockError, OwnerDied, Poisoned};
+pub use lock::guard::{Guard, Guarded, Locking};
+pub use lock::handle::Lock;
+pub use lock::recursive::{RLock, RLockGuard};
+pub use segment::{FreezeError, Frozen, HugePage, Segment, View};
+pub use value::Value;
+
+/// Locks to be placed in memory of one's own.
+pub mod raw {
+    pub use crate::lock::raw::RawLock;
+    pub use crate::lock::word::{Refused, Taken};
+}
+
+/// What `tests/loom.rs` checks: no part of this crate's interface.
+#[doc(hidden)]
+pub mod modelled {
+    pub use crate::gate;
+    pub use crate::lock::{system, word};
+}

@@ -155,7 +155,7 @@ fn existing(project: &Project) -> Result<BTreeSet<String>> {
     let mut tests = BTreeSet::new();
     for member in &project.crates {
         let mut list = cargo();
-        list.current_dir(&project.root).args(["test", "-p", &member.name, "--", "--list"]);
+        list.current_dir(&project.root).args(["test", "-p", &member.name, "--all-features", "--", "--list"]);
         let done = exec::run(list, Duration::from_secs(1800), Echo::Nothing)?;
         if !done.ok() {
             return Err(format!("cannot list the tests of {}: {}\n{}", member.name, done.why(), done.output));

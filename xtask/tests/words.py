@@ -1,5 +1,5 @@
 """The definition of a word in src/demo/words.rs once more, in another language: `words.py PATH...`
-prints every count under PATH as `count<TAB>word`, the most frequent first. tests/demo.rs compares."""
+prints every count under PATH as `count<TAB>word`, the most frequent first. tests/demo compares."""
 import collections, os, re, stat, sys, unicodedata
 
 class Roles(dict):  # a letter or number is L, a mark or joiner M, an apostrophe ', all else a space
@@ -9,11 +9,17 @@ class Roles(dict):  # a letter or number is L, a mark or joiner M, an apostrophe
         return self[code]
 
 roles, word, counts = Roles(), re.compile("L[LM]*(?:'L[LM]*)*"), collections.Counter()
-for path in (os.path.join(at, name) for root in sys.argv[1:] for at, _, names in os.walk(root) for name in names):
+def hidden(at, root):  # whether a directory below root, or one above it there, has a name that begins with a dot
+    return any(name.startswith(".") and name != "." for name in os.path.relpath(at, root).split(os.sep))
+
+def binary(start):
+    return b"\0" in start or sum("\udc80" <= c <= "\udcff" for c in start.decode("utf-8", "surrogateescape")) > len(start) // 4
+
+for path in (os.path.join(at, name) for root in sys.argv[1:] for at, _, names in os.walk(root) if not hidden(at, root) for name in names):
     if stat.S_ISREG(os.lstat(path).st_mode):
         with open(path, "rb") as file:
             data = file.read()
-        if b"\0" not in data[:8192]:
+        if not binary(data[:8192]):
             text = data.decode("utf-8", "replace")
             counts.update(text[m.start():m.end()].lower() for m in word.finditer(text.translate(roles)))
 for found, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):

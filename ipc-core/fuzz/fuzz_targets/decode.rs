@@ -1,14 +1,18 @@
-//! Hostile bytes to the decoder of values with descriptors: a value or an error, never a panic, an overflown stack, memory
-//! without bound, or a descriptor too many.
+//! Hostile bytes to the decoder of values with descriptors, ends of connections and listeners: a value or an error, never a panic,
+//! an overflown stack, memory without bound, or a descriptor too many.
 //!
-//! The first byte says how many descriptors come along.
+//! The first byte says how many descriptors come along, and which of some kinds is the first; the others follow in turn.
 #![no_main]
 
 use std::collections::{BTreeMap, HashMap, LinkedList};
-use std::os::fd::OwnedFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::OnceLock;
 
 use ipc_core::fuzzing::{decode, encode};
-use ipc_core::{Bytes, Descriptor};
+use ipc_core::{Block, Bytes, Connection, Descriptor, Listener, Receiver, Sender};
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +40,12 @@ enum Value {
     Fixed([u16; 5]),
     Time(std::time::Duration),
     NonZero(std::num::NonZeroU32),
+    Words(Block<u32>),
+    Pairs(#[serde(with = "ipc_core::as_block")] Box<[[u64; 2]]>),
+    Sends(Sender<u8>),
+    Receives(Receiver<u8>),
+    Both(Connection<u8, Descriptor>),
+    Listens(Box<Listener>),
 }
 
 /// Elements that take memory and no bytes.
@@ -45,16 +55,40 @@ struct Skipped {
     _memory: [u64; 4],
 }
 
+/// One of each kind that some decoder takes for right, and one that none does; they live as long as the process.
+fn kinds() -> &'static [OwnedFd] {
+    /// The last is the other end of one of them, and no kind of its own.
+    static KINDS: OnceLock<[OwnedFd; 6]> = OnceLock::new();
+    let [kinds @ .., _peer] = KINDS.get_or_init(|| {
+        let (packets, peer) = ipc_core::duplex::<u8, u8>().unwrap();
+        let name = SocketAddr::from_abstract_name(format!("ipc-core-fuzz-{}", std::process::id())).unwrap();
+        let unix = UnixListener::bind_addr(&name).unwrap();
+        unix.set_nonblocking(true).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let stream = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        [
+            std::fs::File::open("/dev/null").unwrap().into(),
+            packets.as_fd().try_clone_to_owned().unwrap(),
+            stream.into(),
+            unix.into(),
+            tcp.into(),
+            peer.as_fd().try_clone_to_owned().unwrap(),
+        ]
+    });
+    kinds
+}
+
 fn open() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&count, body)) = data.split_first() else { return };
+    let Some((&first, body)) = data.split_first() else { return };
+    let kinds = kinds().iter().cycle().skip(usize::from(first / 16) % kinds().len());
     let before = open();
-    let count = usize::from(count % 16);
-    let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
-    let descriptors = (0..count).map(|_| null.try_clone().unwrap()).collect();
+    let count = usize::from(first % 16);
+    let descriptors = kinds.take(count).map(|kind| kind.try_clone().unwrap()).collect();
     match decode::<Value>(body, descriptors) {
         Ok(value) => {
             // What was received can be sent on, and received again.
@@ -64,6 +98,5 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    drop(null);
     assert_eq!(open(), before);
 });

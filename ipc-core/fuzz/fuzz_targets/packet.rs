@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use arbitrary::Arbitrary;
-use ipc_core::fuzzing::packet::{MAP_FROM, Received, recv, try_recv};
+use ipc_core::fuzzing::packet::{Begun, MAP_FROM, Received, recv, try_recv};
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
@@ -177,9 +177,10 @@ fuzz_target!(|input: Input<'_>| {
         }
         drop(ours);
         // At most one result for each packet, then the end.
-        let mut results = 0;
+        let (mut results, mut begun) = (0, Begun::default());
         loop {
-            let received = if input.polls { try_recv(theirs.as_fd()) } else { recv(theirs.as_fd()) };
+            let received =
+                if input.polls { try_recv(theirs.as_fd(), &mut begun) } else { recv(theirs.as_fd()) };
             match received {
                 Ok(Received::Frame(frame)) => {
                     let _: u64 = frame.body.iter().map(|&byte| u64::from(byte)).sum();

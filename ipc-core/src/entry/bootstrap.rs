@@ -17,16 +17,25 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::identity::Outcome;
+#[cfg(feature = "hook")]
+use super::last_words::LastWords;
 use super::leave;
 use super::panics;
 use super::wire::{self, ChildStdio, Failure, Start};
-use crate::error::{Error, Ran, Result};
+use crate::error::{Call, Error, Ran, Result, hint};
 use crate::lifeline;
 use crate::message::descriptors::{self, Encoded};
-use crate::message::packet::{self, Received};
+use crate::message::packet::{self, Begun, Received};
 use crate::process::{current, hooks};
 use crate::sys;
+use crate::sys::fork_local::ForkLocal;
+
+/// What a child says that has used up its stack, ready for its signal handler.
+#[cfg(feature = "hook")]
+static LAST_WORDS: LastWords = LastWords::new();
 
 /// What a child is born with.
 pub(crate) struct Inherited {
@@ -39,6 +48,17 @@ pub(crate) type InMemory = Box<dyn FnOnce() -> Outcome>;
 
 /// The control socket and lifeline of this process, for a clone of it to close.
 static OWN: [AtomicI32; 2] = [AtomicI32::new(-1), AtomicI32::new(-1)];
+
+/// Made where the lifeline ends this process: not in the first process of a program, and in a detached child.
+static TIED: ForkLocal<()> = ForkLocal::new();
+
+/// Control socket and lifeline of this process, if it ends with its parent. (A copy that other code has forked has the descriptors
+/// too, but they are not about it.)
+pub(crate) fn tied_by() -> Option<[BorrowedFd<'static>; 2]> {
+    TIED.get()?;
+    let [control, lifeline] = &OWN;
+    Some([sys::descriptor::own(control)?, sys::descriptor::own(lifeline)?])
+}
 
 /// A child's life from the first to the last, where it was exec'd or cloned.
 pub(crate) fn enter(inherited: Inherited) -> ! {
@@ -69,10 +89,14 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
     // If that fails, the parent's death still is the end of its socket; and there is somebody to tell once it has spoken.
     let tied = lifeline::arm(lifeline.as_fd());
     crash_point!("child: tied");
+    // The parent's end of the lifeline, where it is not to end this child: kept until this child has let go of its own.
+    let mut parents_end = Vec::new();
     let frame = loop {
         match packet::recv(control.as_fd()) {
             Ok(Received::Frame(frame)) if frame.kind == wire::START => break frame,
+            Ok(Received::Frame(frame)) if frame.kind == wire::DETACH => parents_end = frame.descriptors,
             Ok(Received::Frame(frame)) if frame.kind == wire::WHO => {
+                crash_point!("newborn: asked");
                 let pid = std::process::id().to_le_bytes();
                 if packet::send(control.as_fd(), wire::WHO, &[&pid], &[]).is_err() {
                     leave::at_once(1);
@@ -96,14 +120,26 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
-    let acknowledge = start.acknowledge;
+    let (acknowledge, detached) = (start.acknowledge, start.detached);
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    let logging = start.logging;
     let (control, _lifeline) = match become_what(start, placed, &mut for_args, control, lifeline) {
         Ok(own) => own,
         Err((control, failure)) => report(&control, &failure, run_atexit),
     };
+    drop(parents_end);
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    if let Some(inherited) = logging {
+        // It came last.
+        let sender = if inherited.relayed { for_args.pop() } else { None };
+        crate::logging::adopt(inherited, sender);
+    }
     crash_point!("child: set up");
     if acknowledge && let Err(e) = packet::send(control.as_fd(), wire::ENTERED, &[], &[]) {
-        report(&control, &setup_failure("telling its parent so", &e), run_atexit);
+        // A detached child is on its own already, and its parent may be gone.
+        if !(detached && wire::is_gone(&e)) {
+            report(&control, &setup_failure("telling its parent so", &e), run_atexit);
+        }
     }
     if sys::process::was_cloned() {
         hooks::run_after_fork();
@@ -128,8 +164,8 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
                     leave::now(0, run_atexit)
                 }
                 // Nobody is there to read it: the handle was dropped or detached, which is the parent's right.
-                Err(e) if e.raw_os_error() == Some(libc::EPIPE) => leave::now(0, run_atexit),
-                Err(e) => report(&control, &Failure::Result(format!("sending it: {e}")), run_atexit),
+                Err(e) if wire::is_gone(&e) => leave::now(0, run_atexit),
+                Err(e) => report(&control, &Failure::reply("sending it", &e), run_atexit),
             }
         }
         Err(failure) => report(&control, &failure, run_atexit),
@@ -147,7 +183,10 @@ fn on_fresh_keys(call: impl FnOnce() -> Outcome + Send) -> Outcome {
         Ok(thread) => thread.join().unwrap_or_else(|_| {
             Err(Failure::Start("the thread of the function ended by a panic outside the function".into()))
         }),
-        Err(e) => Err(Failure::Start(format!("no thread for the function: {e}"))),
+        Err(e) => {
+            let hint = hint(Call::Thread, &e).map(|hint| format!("; {hint}")).unwrap_or_default();
+            Err(Failure::Start(format!("no thread for the function: {e}{hint}")))
+        }
     })
 }
 
@@ -189,18 +228,19 @@ struct Parts<'a> {
 }
 
 /// Sends a child its start message: the head, then the arguments, as [`split`] takes them apart. `placed` are the descriptors
-/// for streams and chosen numbers.
+/// for streams and chosen numbers, `records` is where log records go.
 pub(crate) fn send_start(
     control: BorrowedFd<'_>,
     start: &Start,
     placed: &[BorrowedFd<'_>],
     args: &Encoded,
+    records: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
     let head = descriptors::encode(start)
         .map_err(|e| Error::encode("the start message", e).with_ran(Ran::DidNotRun))?;
     let length = (head.body.len() as u32).to_le_bytes();
     let mut descriptors = placed.to_vec();
-    descriptors.extend(args.descriptors.iter().map(AsFd::as_fd));
+    descriptors.extend(args.descriptors.iter().map(AsFd::as_fd).chain(records));
     packet::send(control, wire::START, &[&length, &head.body, &args.body], &descriptors)
         .map_err(|e| Error::os("could not start a child: sending its arguments", e).with_ran(Ran::DidNotRun))
 }
@@ -240,12 +280,20 @@ fn become_what(
     for (own, number) in OWN.iter().zip([control.as_raw_fd(), lifeline.as_raw_fd()]) {
         own.store(number, Ordering::Relaxed);
     }
-    if let Err(e) = sys::descriptor::place(placed) {
-        return Err((control, setup_failure("placing descriptors", &e)));
+    if let Err((number, e)) = sys::descriptor::place(placed) {
+        let limit = getrlimit(Resource::Nofile).current;
+        let limit = limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        let step = format!("have a descriptor at the number {number} (RLIMIT_NOFILE is {limit})");
+        return Err((control, setup_failure(&step, &e)));
     }
+    #[cfg(feature = "hook")]
+    LAST_WORDS.set(&start.identity.name);
     current::become_child(start.identity);
     let new_user = start.setup.uid.is_some();
-    // SAFETY: no thread has been started in this process yet: before its start message it runs nothing but this.
+    debug_assert!(start.setup.environment.is_none() || sys::process::was_cloned());
+    // SAFETY: only an environment needs a single thread, and only a copy is sent one: it has one thread, for before its start
+    // message it runs nothing but this. An executed child has its environment from `exec`, and may have threads that constructors
+    // have started: for it nothing here touches more than the kernel's state and this thread's.
     if let Err(failed) = unsafe { start.setup.apply() } {
         return Err((control, Failure::Setup { step: failed.step, errno: failed.errno }));
     }
@@ -257,9 +305,21 @@ fn become_what(
     } else {
         Ok(())
     };
+    if !start.detached {
+        TIED.get_or_make(|| ());
+    }
     match tied {
         Ok(()) => Ok((control, lifeline)),
         Err(e) => Err((control, setup_failure("arming the lifeline", &e))),
+    }
+}
+
+/// Names this child on standard error and tells its parent: in a signal handler, so neither allocates or locks.
+#[cfg(feature = "hook")]
+pub(crate) fn overflowed() {
+    LAST_WORDS.say();
+    if let Some(control) = sys::descriptor::own(&OWN[0]) {
+        let _ = packet::send(control, wire::OVERFLOWED, &[], &[]);
     }
 }
 
@@ -287,7 +347,7 @@ pub(crate) fn refuse(control: BorrowedFd<'_>, step: &str, error: &std::io::Error
 
 /// What a child has said that ended before it ran anything.
 pub(crate) fn refusal(control: BorrowedFd<'_>) -> Option<Failure> {
-    match packet::try_recv(control) {
+    match packet::try_recv(control, &mut Begun::default()) {
         Ok(Received::Frame(frame)) if frame.kind == wire::FAILED => {
             descriptors::decode(&frame.body, frame.descriptors).ok()
         }
@@ -302,3 +362,6 @@ pub(crate) fn report_panic(panic: crate::error::Panic) {
         send_failure(control.as_fd(), &Failure::Panicked(panic));
     }
 }
+
+#[cfg(test)]
+mod tests;

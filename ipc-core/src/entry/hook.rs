@@ -85,7 +85,7 @@ pub(crate) fn constructor(run_the_other_constructors: impl FnOnce()) {
     PASSED.store(true, Ordering::Release);
     let Some(inherited) = take_marker() else { return };
     run_the_other_constructors();
-    sys::prepare::prepare();
+    sys::prepare::prepare(bootstrap::overflowed);
     bootstrap::enter(inherited);
 }
 

@@ -18,14 +18,22 @@ use std::os::fd::OwnedFd;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::fnv::Fnv;
 use super::image::Image;
 use super::panics;
+use super::trace::__rust_begin_short_backtrace;
 use super::wire::Failure;
+use crate::message::Error::Os;
 use crate::message::descriptors::{self, Encoded};
+use crate::sys::conjure::{self, Capturing};
+use crate::sys::elf;
 
-/// What can travel between processes: any type that serde can take apart and put together again.
+/// What can travel between processes: types that serde can take apart and put together again.
 ///
-/// Implemented for every type that meets the bounds; there is nothing to write.
+/// Implemented for every type that meets the bounds; there is nothing to write. What the bounds cannot say: the format
+/// ([postcard](crate::codec)) names neither fields nor types, so a type must not ask it what comes next (`#[serde(untagged)]`,
+/// `#[serde(tag = "…")]`, `#[serde(flatten)]`, `serde_json::Value`) nor leave fields out (`skip_serializing_if`). Such a value is refused
+/// with [`Error::Encode`](crate::Error::Encode) or [`Error::Decode`](crate::Error::Decode); sent as a `String` in a format of its own, it arrives.
 ///
 /// ```
 /// fn travels<T: ipc_core::Message>() {}
@@ -33,17 +41,21 @@ use crate::message::descriptors::{self, Encoded};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent to another process",
-    note = "arguments and results must implement serde's `Serialize` and `Deserialize` and borrow nothing"
+    note = "arguments and results must implement serde's `Serialize` and `Deserialize` and borrow nothing",
+    note = "files, sockets and pipes go as `ipc_core::Descriptor`, or in a field with \
+            `#[serde(with = \"ipc_core::as_descriptor\")]`"
 )]
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
 
+// So that the compiler says what stands above, in one error, and not what serde would have each of two errors say.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
 
 /// What can be run in another process: a function item, or a closure that captures nothing.
 ///
 /// `A` is the tuple of its arguments, of up to twelve. Implemented for every `Fn` that is `Copy + Send +
-/// 'static`; that it captures nothing (its size is zero) is checked where it is spawned, at compile
-/// time. A closure over a value of size zero passes this check and finds such a value *made anew* in the
+/// 'static`; that it captures nothing (its size is zero) is checked where it is spawned, when the program is
+/// built (`cargo check` makes no machine code and does not see it). A closure over a value of size zero passes this check and finds such a value *made anew* in the
 /// child, so a zero-sized token must not stand for anything that the child does not have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be run in another process with the arguments `{A}`",
@@ -148,13 +160,7 @@ impl Name {
         A: Message,
         F::Output: Message,
     {
-        const {
-            assert!(
-                size_of::<F>() == 0,
-                "only functions and closures that capture nothing can be run in another process: pass what \
-                 they need as arguments (a plain `fn` pointer is not accepted either: name the function itself)"
-            );
-        }
+        let () = Capturing::<F>::NOTHING;
         let image = Image::this();
         let entry = std::ptr::from_ref(Constant::<F, A>::ENTRY) as usize;
         Name {
@@ -170,12 +176,14 @@ impl Name {
         if self.image != image.fingerprint() {
             return Err("the function was named by a process that runs another program".into());
         }
-        let entry = image
-            .constant::<Entry>(self.offset as usize)
+        // As words, for as long as it may be anything: a reference to an entry would claim that its functions are some.
+        let words: [u64; size_of::<Entry>() / size_of::<u64>()] = image
+            .words(self.offset as usize)
             .ok_or("the name of the function points outside the program's constants")?;
-        if entry.magic != MAGIC || entry.end != END {
+        if words.first() != Some(&MAGIC) || words.last() != Some(&END) {
             return Err("the name of the function does not point at a function".into());
         }
+        let entry: &Entry = elf::constant(image.base().wrapping_add(self.offset as usize));
         if (entry.types)() != self.types {
             return Err("the name of the function belongs to one with other arguments".into());
         }
@@ -197,13 +205,14 @@ where
     hash.finish()
 }
 
-fn call<F, A>(args: &[u8], descriptors: Vec<OwnedFd>) -> Outcome
+/// Decodes the arguments, calls the function and encodes what it returns.
+pub(crate) fn call<F, A>(args: &[u8], descriptors: Vec<OwnedFd>) -> Outcome
 where
     F: Function<A>,
     A: Message,
     F::Output: Message,
 {
-    let f = crate::sys::conjure::zero_sized::<F>();
+    let f = conjure::zero_sized::<F>();
     // A `Deserialize` of the user's may panic: there is no frame above that could be unwound.
     let decoded = panics::watch(|| catch_unwind(|| descriptors::decode::<A>(args, descriptors)));
     let args = match decoded {
@@ -215,35 +224,20 @@ where
 
 /// Runs `f`, turning a panic into a [`Failure`] and its value into bytes.
 pub(crate) fn run<R: Message>(f: impl FnOnce() -> R) -> Outcome {
+    let f = || __rust_begin_short_backtrace(f);
     let value = panics::watch(|| catch_unwind(AssertUnwindSafe(f))).map_err(Failure::Panicked)?;
     // A `Serialize` or `Drop` of the user's may panic as well; either must reach the parent as an error.
     panics::watch(|| {
         catch_unwind(AssertUnwindSafe(|| {
-            let encoded = descriptors::encode(&value).map_err(|e| Failure::Result(e.to_string()));
+            let encoded = descriptors::encode(&value).map_err(|e| match e {
+                Os { operation, source } => Failure::reply(operation, &source),
+                e => Failure::Result(e.to_string()),
+            });
             drop(value);
             encoded
         }))
     })
     .map_err(Failure::Panicked)?
-}
-
-/// The Fowler-Noll-Vo hash, 1a, 64 bit.
-pub(crate) struct Fnv(u64);
-
-impl Fnv {
-    pub(crate) fn new() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    pub(crate) fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use super::identity::Fnv;
+use super::fnv::Fnv;
 use crate::error::Error;
 use crate::sys::elf::{self, ProgramHeader};
 
@@ -64,14 +64,14 @@ impl Image {
         self.fingerprint
     }
 
-    /// The constant at `offset` from the image's first byte, if one of type `T` can lie there: aligned and inside memory
-    /// that holds nothing but constants.
-    pub(crate) fn constant<T>(&self, offset: usize) -> Option<&'static T> {
+    /// The `N` words at `offset` from the image's first byte, if they can be a constant: aligned and inside memory that holds
+    /// nothing but constants. Words are all that is known of what lies there.
+    pub(crate) fn words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
         let address = self.start.wrapping_add(offset);
-        if !address.is_multiple_of(align_of::<T>()) || !self.is_constant(address, size_of::<T>()) {
+        if !address.is_multiple_of(align_of::<u64>()) || !self.is_constant(address, size_of::<[u64; N]>()) {
             return None;
         }
-        Some(elf::constant(address))
+        Some(elf::words(address))
     }
 
     /// Whether these bytes of the image are mapped, and never written after the program's start.
@@ -247,8 +247,8 @@ mod tests {
         static VARIABLE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(7);
         let image = Image::this();
         let offset = |at: usize| at.wrapping_sub(image.base());
-        assert_eq!(image.constant::<u64>(offset(&raw const CONSTANT as usize)), Some(&7));
-        assert!(image.constant::<u64>(offset(VARIABLE.as_ptr() as usize)).is_none());
-        assert!(image.constant::<u64>(offset(&raw const *Box::new(7_u64) as usize)).is_none());
+        assert_eq!(image.words(offset(&raw const CONSTANT as usize)), Some([7]));
+        assert!(image.words::<1>(offset(VARIABLE.as_ptr() as usize)).is_none());
+        assert!(image.words::<1>(offset(&raw const *Box::new(7_u64) as usize)).is_none());
     }
 }

@@ -4,6 +4,12 @@
 //! what `exit` would add is not the child's to do (atexit handlers of the parent's libraries, C++
 //! destructors). What is the child's own happens before: its exit hooks, its children, its buffered output
 //! and, in a coverage build, its profile. `Builder::run_atexit(true)` asks for `exit` instead.
+//!
+//! The name of that profile is the affair of LLVM's runtime, which looks `%p` up when a program starts. So in `LLVM_PROFILE_FILE` it is the
+//! pid of the executed process that a copy began as, the fork server's or the parent's, and all its copies append to that one
+//! file; those that end at the same time may spoil it. `%m` is for that (`cargo llvm-cov` writes `%p-%m`): profiles are then merged under a
+//! lock. What the original had counted before the copy was made counts once more in each copy: lines that have run are right, and how
+//! often is too much.
 
 use std::io::Write;
 

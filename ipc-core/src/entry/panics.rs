@@ -2,8 +2,17 @@
 //!
 //! `catch_unwind` gives only the payload; where and with which backtrace is known to the panic hook alone. So a child
 //! installs a hook that remembers the last panic of the thread that runs the function (whether it is
-//! caught by the function itself is not known then), and prints it under the child's name. Panics of other
-//! threads, and everything in a program that sets a hook of its own later, go the usual way.
+//! caught by the function itself is not known then).
+//!
+//! | who has set a hook of its own | what a child's panic does |
+//! |---|---|
+//! | nobody | ours prints it, under the child's name |
+//! | a preload | ours remembers, that one prints |
+//! | the program, and the child is a thread of it | the same: std's says the thread's name, which is the child's |
+//! | the program, and the child is a fork of it | ours prints: the lines of siblings are told apart by it |
+//! | the function itself, or later than our own | that one prints; the error has the message alone, unless it calls the hook before it |
+//!
+//! Panics of other threads go the usual way.
 //!
 //! Built with `panic = "abort"` there is no way back from a panic, and the hook itself reports it.
 
@@ -12,10 +21,14 @@ use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::trace;
 use crate::error::{Location, Panic};
 use crate::process::current;
 use crate::sys;
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
 thread_local! {
     /// `None` outside [`watch`]; inside, the last panic.
@@ -25,31 +38,50 @@ thread_local! {
 struct Heard {
     mark: Mark,
     location: Option<Location>,
-    backtrace: Backtrace,
+    backtrace: Option<Backtrace>,
 }
+
+/// Where in memory the hook is that this process has of us; it is known again by that.
+static OURS: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes this process remember where its function panicked. Forking does this beforehand: the child could find the lock held by which
 /// std keeps its hook.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            // A hook that panics at exit does so when the thread's values may be gone.
-            if !LAST.try_with(|last| last.borrow().is_some()).unwrap_or(false) {
-                return before(info);
-            }
-            let heard = Heard {
-                mark: mark(info.payload()),
-                location: info.location().map(Location::from),
-                backtrace: Backtrace::force_capture(),
-            };
+    ONCE.call_once(|| set(std::panic::take_hook(), false));
+}
+
+/// The same in a process whose preload may have set a hook of its own: that speaks then, and ours listens. For a process of one thread:
+/// nobody else may look for the hook meanwhile.
+pub(crate) fn install_anew() {
+    let now = std::panic::take_hook();
+    if std::ptr::from_ref(&*now).cast::<()>().addr() == OURS.load(Ordering::Relaxed) {
+        std::panic::set_hook(now);
+    } else {
+        set(now, true);
+    }
+}
+
+/// Puts our hook before this one. A child's panic is told by ours, unless the other is known to be the program's.
+fn set(before: Hook, programs: bool) {
+    let ours: Hook = Box::new(move |info| {
+        // A hook that panics at exit does so when the thread's values may be gone.
+        if !LAST.try_with(|last| last.borrow().is_some()).unwrap_or(false) {
+            return before(info);
+        }
+        let location = info.location().map(Location::from);
+        LAST.set(Some(Some(Heard { mark: mark(info.payload()), location, backtrace: trace::capture() })));
+        // A thread has the child's name, and the hook is the whole process's.
+        if programs || current::is_thread() {
+            before(info);
+        } else {
             print(info);
-            LAST.set(Some(Some(heard)));
-            #[cfg(panic = "abort")]
-            super::bootstrap::report_panic(told(info.payload()));
-        }));
+        }
+        #[cfg(panic = "abort")]
+        super::bootstrap::report_panic(told(info.payload()));
     });
+    OURS.store(std::ptr::from_ref(&*ours).cast::<()>().addr(), Ordering::Relaxed);
+    std::panic::set_hook(ours);
 }
 
 /// Says on stderr what the default hook would say, under the child's name instead of a thread's.
@@ -100,6 +132,6 @@ fn told(payload: &(dyn Any + Send)) -> Panic {
         message: Panic::message_of(payload),
         thread: None,
         location: heard.as_ref().and_then(|h| h.location.clone()),
-        backtrace: heard.map(|h| h.backtrace.to_string()).unwrap_or_default(),
+        backtrace: heard.and_then(|h| h.backtrace).map(|b| trace::lines(&b)).unwrap_or_default(),
     }
 }

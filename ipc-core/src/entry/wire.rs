@@ -4,18 +4,21 @@
 //! |---|---|---|
 //! | [`START`] | parent | become this ([`Start`]), then run this function with the arguments behind it |
 //! | [`WHO`] | parent, then child | who are you? the child's pid; asked only when a fork server died before it could say |
-//! | [`DETACH`] | parent | carries the parent's end of the lifeline; nobody reads it, see `Child::detach` |
+//! | [`DETACH`] | parent | carries the parent's end of the lifeline; before [`START`] the child keeps it until it is detached, later nobody reads it |
 //! | [`ENTERED`] | child | everything that [`Start`] asked for is done; sent only when [`Start::acknowledge`] |
 //! | [`RESULT`] | child | the function returned; the body is its value |
 //! | [`FAILED`] | child | there is no value, the body is a [`Failure`] |
+//! | [`OVERFLOWED`] | child | there is no value, for the stack is used up; no body: a signal handler says it |
 //!
-//! A child sends at most one of the last two, as its last frame. A body of any size fits: a large one travels as
+//! A child sends at most one of the last three, as its last frame. A body of any size fits: a large one travels as
 //! a memfd, so neither side ever waits for the other to read.
+
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use super::identity::Name;
-use crate::error::Panic;
+use crate::error::{Call, Panic, hint};
 use crate::process::current::Identity;
 use crate::process::setup::Setup;
 
@@ -25,11 +28,18 @@ pub(crate) const ENTERED: u16 = 3;
 pub(crate) const RESULT: u16 = 4;
 pub(crate) const FAILED: u16 = 5;
 pub(crate) const WHO: u16 = 6;
+pub(crate) const OVERFLOWED: u16 = 7;
+
+/// Whether a frame could not be sent because the other side has closed its end, or is gone. With something unread there the kernel says
+/// so once by ECONNRESET, else by EPIPE.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET))
+}
 
 /// What a child is to become before it runs its function.
 ///
 /// The descriptors of the frame are in this order: those for the streams that are [`ChildStdio::Given`], those for
-/// [`Start::numbers`], those inside the arguments.
+/// [`Start::numbers`], those inside the arguments, and one for log records if [`Start::logging`] says so.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Start {
     /// The function; `None` in a forked child, which has it in memory.
@@ -43,6 +53,9 @@ pub(crate) struct Start {
     pub(crate) acknowledge: bool,
     pub(crate) detached: bool,
     pub(crate) run_atexit: bool,
+    /// What becomes of log records.
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub(crate) logging: Option<crate::logging::Inherited>,
 }
 
 /// One of a child's standard streams.
@@ -56,7 +69,7 @@ pub(crate) enum ChildStdio {
 }
 
 /// Why there is no value.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
     /// The function was not run: the child could not become what it should.
     Setup {
@@ -70,13 +83,33 @@ pub(crate) enum Failure {
     Panicked(Panic),
     /// The function ran, and its value could not be encoded.
     Result(String),
+    /// The function ran, and the system would not have its value sent.
+    Reply {
+        operation: String,
+        errno: i32,
+        hint: Option<String>,
+    },
+    /// The function has used up its stack, and is being killed.
+    Overflow,
 }
 
 impl Failure {
+    /// A value that the system would not have sent, with the limit of this process that was met.
+    pub(crate) fn reply(operation: &str, error: &io::Error) -> Failure {
+        match error.raw_os_error() {
+            Some(errno) => {
+                Failure::Reply { operation: operation.into(), errno, hint: hint(Call::Reply, error) }
+            }
+            None => Failure::Result(format!("{operation}: {error}")),
+        }
+    }
+
     /// The exit code of a child that ends with this: Rust's own for a panic, 1 for the rest.
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Failure::Panicked(_) => 101,
+            // As a shell says it of who was killed by SIGSEGV.
+            Failure::Overflow => 139,
             _ => 1,
         }
     }

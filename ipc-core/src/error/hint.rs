@@ -9,11 +9,40 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-/// What to add to the message of `source`, which came from the call that `operation` names.
-pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
-    let makes_tasks = ["clone", "fork", "spawn", "thread"].iter().any(|word| operation.contains(word));
+/// What was asked of the system, as far as it tells which limit an error number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// A new process: clone, fork, the exec of this program.
+    Process,
+    /// The same, in the fork server.
+    ServersProcess,
+    /// A new thread.
+    Thread,
+    /// Something to be read under `/proc`.
+    Proc,
+    /// What a child does to send its value. The limits are the child's, so it is the child who asks.
+    Reply,
+    /// Anything else.
+    Other,
+}
+
+/// What to add to the message of `source`, which came from this call.
+pub(crate) fn for_error(call: Call, source: &io::Error) -> Option<String> {
+    let makes_tasks = matches!(call, Call::Process | Call::ServersProcess | Call::Thread);
     match source.raw_os_error()? {
-        libc::EMFILE if operation.contains("fork server") => Some(
+        libc::EMFILE if call == Call::Reply => Some(format!(
+            "the soft limit RLIMIT_NOFILE of the child is {}; a large value and each descriptor inside a value need one \
+             more while they are sent",
+            soft(Resource::Nofile)
+        )),
+        libc::ENOMEM if call == Call::Reply => {
+            Some(format!("memory is short: RLIMIT_AS of the child is {}", soft(Resource::As)))
+        }
+        libc::EFBIG if call == Call::Reply => Some(format!(
+            "a large value travels in a memory file, and RLIMIT_FSIZE of the child is {}",
+            soft(Resource::Fsize)
+        )),
+        libc::EMFILE if call == Call::ServersProcess => Some(
             "the fork server has reached its limit RLIMIT_NOFILE: what its preload function has opened counts, and the \
              limit is what this process had when the server was started"
                 .to_owned(),
@@ -29,7 +58,11 @@ pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
             number_in("/proc/sys/fs/file-max"),
             soft(Resource::Nofile)
         )),
-        libc::EAGAIN if makes_tasks => Some(tasks()),
+        libc::EAGAIN if makes_tasks => Some(match getrlimit(Resource::As).current {
+            // The C library says so too where there is no room for a stack.
+            Some(limit) if call == Call::Thread => format!("{}; RLIMIT_AS is {limit}", tasks()),
+            _ => tasks(),
+        }),
         libc::ENOMEM => Some(format!(
             "memory is short: RLIMIT_AS is {}, the memory cgroup and vm.overcommit_memory may forbid it too{}",
             soft(Resource::As),
@@ -44,11 +77,18 @@ pub(super) fn for_error(operation: &str, source: &io::Error) -> Option<String> {
              128 KiB; pass large values as arguments of the function",
             soft(Resource::Stack)
         )),
-        libc::ENOENT | libc::ENOTDIR if operation.contains("/proc") => {
+        libc::ENOENT | libc::ENOTDIR if matches!(call, Call::Process | Call::Proc) => {
             Some("is /proc mounted here, and the program's loader inside the root directory?".to_owned())
         }
+        // Of clone and fork it is none: this is the exec.
+        libc::EACCES if call == Call::Process => Some(
+            "the program's file must be executable for this user and on no file system that is mounted `noexec`, and a sandbox \
+             (Landlock, SELinux, AppArmor) must let it be executed"
+                .to_owned(),
+        ),
+        libc::EACCES if call == Call::Proc => Some("a sandbox (Landlock) may hide /proc".to_owned()),
         libc::ENOSYS => Some("this kernel lacks the call, or a sandbox (seccomp) hides it".to_owned()),
-        libc::EPERM if makes_tasks || operation.contains("exec of") => Some("a sandbox (seccomp) may forbid the call".to_owned()),
+        libc::EPERM if makes_tasks => Some("a sandbox (seccomp) may forbid the call".to_owned()),
         _ => None,
     }
 }

@@ -43,13 +43,17 @@ impl fmt::Display for Location {
 /// };
 /// assert_eq!(panic.to_string(), "panicked at src/main.rs:4:5: no such name");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// Its `Debug`, which `unwrap` of a join prints, has the backtrace in lines.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Panic {
     /// What it was called with. A payload that is not a string reads `Box<dyn Any>`.
     pub message: String,
     /// Where, if a panic hook of the program has not hidden it.
     pub location: Option<Location>,
-    /// The frames, as `RUST_BACKTRACE` of the child asked for; empty if it did not.
+    /// The frames of the function and what it called, a line or two for each; empty unless the child's environment asks for them, by
+    /// `RUST_BACKTRACE` (`full`: those of std and of this crate as well) or `RUST_LIB_BACKTRACE`. Naming them takes a child a fifth
+    /// of a second.
     pub backtrace: String,
     /// The thread's name, where it was not the one that runs the function.
     pub thread: Option<String>,
@@ -65,6 +69,28 @@ impl Panic {
         } else {
             "Box<dyn Any>".to_owned()
         }
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// What is printed as it is.
+        struct Plain<T>(T);
+
+        impl<T: fmt::Display> fmt::Debug for Plain<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        let mut panic = f.debug_struct("Panic");
+        panic.field("message", &self.message).field("location", &self.location.as_ref().map(Plain));
+        panic.field("thread", &self.thread);
+        if self.backtrace.is_empty() {
+            panic.field("backtrace", &"");
+        } else {
+            panic.field("backtrace", &Plain(format_args!("\n{}", self.backtrace)));
+        }
+        panic.finish()
     }
 }
 

@@ -49,12 +49,36 @@ fn all() -> Vec<(Error, &'static str)> {
         ),
         (panicked(), "child \"p3\" (pid 4711) panicked at src/main.rs:4:5: no such name"),
         (
+            Error::NotRegistered { name: text("count"), version: Some(4), versions: vec![1, 3] },
+            "the function `count`, version 4, is not registered in this program; versions 1, 3 are",
+        ),
+        (
+            Error::NotRegistered { name: text("count"), version: Some(4), versions: vec![] },
+            "the function `count` is not registered in this program",
+        ),
+        (
+            Error::CallPanicked {
+                function: text("`count`, version 1"),
+                panic: Box::new(Panic {
+                    message: text("no such name"),
+                    location: None,
+                    backtrace: String::new(),
+                    thread: None,
+                }),
+            },
+            "the function `count`, version 1, panicked: no such name",
+        ),
+        (
             Error::Exited { child: p3(), code: 7 },
             "child \"p3\" (pid 4711) exited with code 7 before it returned a value",
         ),
         (
             Error::Killed { child: p3(), signal: Signal::SEGV, core_dumped: true },
             "child \"p3\" (pid 4711) was killed by SIGSEGV (core dumped)",
+        ),
+        (
+            Error::StackOverflow { child: p3() },
+            "child \"p3\" (pid 4711) overflowed its stack, and was killed",
         ),
         (
             Error::StatusUnknown { child: p3() },
@@ -84,6 +108,10 @@ fn all() -> Vec<(Error, &'static str)> {
             "the preload function of the fork server failed: it left 2 threads",
         ),
         (Error::protocol("a frame of 0 bytes"), "a message broke the protocol: a frame of 0 bytes"),
+        (
+            Error::protocol("a frame of 0 bytes").with_child(p3()),
+            "a message broke the protocol: a frame of 0 bytes",
+        ),
     ]
 }
 
@@ -147,26 +175,62 @@ fn whether_it_ran() {
 }
 
 #[test]
+fn the_child_that_an_error_is_about() {
+    let other = || ChildId { name: "p4".into(), pid: 4712 };
+    let errors = [
+        Error::os("could not read", io::Error::from_raw_os_error(libc::EIO)),
+        Error::encode("the result", unencodable()),
+        Error::decode("the result", "hit the end"),
+        Error::protocol("a frame of 0 bytes"),
+    ];
+    for error in errors {
+        assert_eq!(error.child(), None);
+        assert_eq!(error.with_child(other()).child(), Some(&other()));
+    }
+    // What always names its child keeps it.
+    assert_eq!(panicked().with_child(other()).child(), Some(&p3()));
+    assert_eq!(Error::NoEntry.with_child(other()).child(), None);
+}
+
+#[test]
 fn a_limit_is_named_with_its_value() {
     let text =
-        |operation: &str, number| Error::os(operation, io::Error::from_raw_os_error(number)).to_string();
+        |call, number| Error::os_in(call, "could not", io::Error::from_raw_os_error(number)).to_string();
     let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap();
-    let files = text("could not start a child: socketpair", libc::EMFILE);
-    assert!(
-        files.starts_with("could not start a child: socketpair: Too many open files (os error 24); "),
-        "{files}"
-    );
+    let files = text(Call::Other, libc::EMFILE);
+    assert!(files.starts_with("could not: Too many open files (os error 24); "), "{files}");
     assert!(files.contains(&format!("RLIMIT_NOFILE of this process is {soft}")), "{files}");
     assert!(files.contains("three descriptors"), "{files}");
-    assert!(text("open", libc::ENFILE).contains("/proc/sys/fs/file-max"));
+    assert!(text(Call::Other, libc::ENFILE).contains("/proc/sys/fs/file-max"));
 
-    let tasks = text("could not start a child: clone", libc::EAGAIN);
-    assert!(tasks.contains("Resource temporarily unavailable (os error 11); RLIMIT_NPROC is "), "{tasks}");
-    assert!(tasks.contains("pids.max") && tasks.contains("threads"), "{tasks}");
+    for call in [Call::Process, Call::ServersProcess, Call::Thread] {
+        let tasks = text(call, libc::EAGAIN);
+        assert!(
+            tasks.contains("Resource temporarily unavailable (os error 11); RLIMIT_NPROC is "),
+            "{tasks}"
+        );
+        assert!(tasks.contains("pids.max") && tasks.contains("threads"), "{tasks}");
+    }
     // Elsewhere the number has nothing to do with processes.
-    assert_eq!(text("recv", libc::EAGAIN), "recv: Resource temporarily unavailable (os error 11)");
-    assert!(text("clone", libc::ENOMEM).contains("RLIMIT_AS is "));
-    assert!(text("exec", libc::E2BIG).contains("RLIMIT_STACK"));
+    assert_eq!(text(Call::Other, libc::EAGAIN), "could not: Resource temporarily unavailable (os error 11)");
+    assert!(text(Call::Process, libc::ENOMEM).contains("RLIMIT_AS is "));
+    assert!(text(Call::Process, libc::E2BIG).contains("RLIMIT_STACK"));
+    assert!(text(Call::Proc, libc::ENOENT).contains("is /proc mounted"));
+    assert!(text(Call::Process, libc::EACCES).contains("mounted `noexec`, and a sandbox (Landlock"));
+    assert!(text(Call::Proc, libc::EACCES).contains("a sandbox (Landlock) may hide /proc"));
+    assert_eq!(text(Call::Other, libc::EACCES), "could not: Permission denied (os error 13)");
+    assert!(text(Call::Reply, libc::EMFILE).contains(&format!("RLIMIT_NOFILE of the child is {soft}")));
+}
+
+#[test]
+fn a_backtrace_is_printed_in_lines() {
+    let Error::Panicked { panic, .. } = panicked() else { unreachable!() };
+    let panic = Panic { backtrace: "   0: main\n   1: start\n".into(), ..*panic };
+    assert_eq!(
+        format!("{panic:?}"),
+        "Panic { message: \"no such name\", location: Some(src/main.rs:4:5), thread: None, backtrace: \n   0: main\n   1: \
+         start\n }"
+    );
 }
 
 #[test]
@@ -182,4 +246,34 @@ fn a_panic_names_its_thread_where_it_matters() {
     let panic =
         Panic { message: "m".into(), location: None, backtrace: String::new(), thread: Some("w".into()) };
     assert_eq!(panic.to_string(), "panicked in the thread \"w\": m");
+}
+
+#[test]
+fn errors_of_connections() {
+    let errors = [
+        (
+            Error::Disconnected { how: "could not receive: it is gone".into() },
+            "could not receive: it is gone",
+        ),
+        (Error::TimedOut { what: "send a value".into() }, "could not send a value in the time given"),
+        (
+            Error::TooLong { length: 9, limit: 8 },
+            "could not receive a message of 9 bytes: at most 8 are allowed here",
+        ),
+        (
+            Error::BufferTooShort { message: vec![1; 9].into(), room: 8 },
+            "could not receive a message of 9 bytes into a buffer of 8; the error holds it",
+        ),
+        (
+            Error::Unauthenticated { why: "a wrong key".into() },
+            "the other side is not who it should be: a wrong key",
+        ),
+    ];
+    for (at, (error, text)) in errors.into_iter().enumerate() {
+        assert_eq!(error.to_string(), text);
+        assert_eq!((error.is_disconnected(), error.is_timed_out()), (at == 0, at == 1));
+        assert_eq!(error.ran(), Ran::MayHaveRun);
+        let back: Error = postcard::from_bytes(&postcard::to_allocvec(&error).unwrap()).unwrap();
+        assert_eq!(back.to_string(), text);
+    }
 }

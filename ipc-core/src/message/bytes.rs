@@ -250,13 +250,18 @@ impl<'de> Visitor<'de> for BytesVisitor {
     }
 
     /// Codecs without byte strings (JSON) have only this.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Bytes, A::Error> {
-        let mut bytes = Vec::with_capacity(sequence.size_hint().unwrap_or(0).min(RESERVE));
-        while let Some(byte) = sequence.next_element()? {
-            bytes.push(byte);
-        }
-        Ok(Bytes(bytes))
+    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Bytes, A::Error> {
+        collect(sequence).map(Bytes)
     }
+}
+
+/// The bytes of a sequence of numbers.
+pub(super) fn collect<'de, A: SeqAccess<'de>>(mut sequence: A) -> Result<Vec<u8>, A::Error> {
+    let mut bytes = Vec::with_capacity(sequence.size_hint().unwrap_or(0).min(RESERVE));
+    while let Some(byte) = sequence.next_element()? {
+        bytes.push(byte);
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

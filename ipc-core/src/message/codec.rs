@@ -12,6 +12,10 @@
 //! | repeat an element that takes no bytes (`Vec<()>`) | an error after 2²⁰ elements more than there are bytes |
 //! | nest a recursive type | an error at [`DEPTH_LIMIT`], long before a thread's stack ends |
 //!
+//! Not self-describing means that it does not say what comes next: fields are told by their place, variants by their number. So types
+//! that ask (`#[serde(untagged)]`, `#[serde(tag = "…")]`, `#[serde(flatten)]`, `serde_json::Value`) or that leave fields out
+//! (`skip_serializing_if`) cannot be sent, and the error says so. `#[serde(skip)]` and `#[serde(default)]` do no harm.
+//!
 //! The depth is limited on the sending side as well: a value that would be refused on arrival is refused where it can still
 //! be given back. And what a `Serialize` or `Deserialize` of one's own says when it fails, which postcard drops, reaches the
 //! reader of the error. Both are the work of a thin layer around the format's own (de)serializer (see `guarded.rs`).
@@ -22,15 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::guarded;
-
-/// How deep a value may nest: sequences, maps, tuples, structs, enum contents, `Some` and newtypes count one each.
-///
-/// `Box`, `Arc` and references do not count: they are not on the wire. The limit is what a thread of 2 MiB, Rust's default,
-/// bears in a debug build with values of moderate size.
-pub const DEPTH_LIMIT: u16 = 256;
-
-/// How many elements a message may hold beyond one for each of its bytes (elements such as `()` take none).
-pub const BYTELESS_ELEMENTS: usize = 1 << 20;
+pub use super::limits::{BYTELESS_ELEMENTS, DEPTH_LIMIT};
 
 /// A format for values.
 ///
@@ -117,9 +113,15 @@ impl postcard::ser_flavors::Flavor for Appended {
 
     #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        // A number is a few bytes, for which a call of memcpy costs more than the copy.
+        // A number is a few bytes, for which a call of memcpy costs more than the copy; and a plain loop becomes that call.
         if data.len() <= 16 {
-            self.0.extend(data.iter().copied());
+            let (eights, rest) = data.as_chunks::<8>();
+            for eight in eights {
+                self.0.extend_from_slice(eight);
+            }
+            for &byte in rest {
+                self.0.push(byte);
+            }
         } else {
             self.0.extend_from_slice(data);
         }

@@ -20,6 +20,8 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer};
@@ -29,12 +31,23 @@ use super::Error;
 use super::codec::{Codec, Postcard};
 
 /// A value on its way: bytes, and the descriptors they mention.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Encoded {
     /// The value as bytes; a descriptor is its place in `descriptors`.
     pub body: Vec<u8>,
     /// Duplicates of the value's descriptors.
     pub descriptors: Vec<OwnedFd>,
+    /// What the value's handles were to whoever had them, and are no more: see [`give`].
+    given: Vec<Arc<AtomicBool>>,
+}
+
+impl Encoded {
+    /// The value was not sent: its handles are again what they were.
+    pub fn take_back(&mut self) {
+        for flag in self.given.drain(..) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Encodes `value` with its descriptors.
@@ -42,13 +55,35 @@ pub struct Encoded {
 /// # Errors
 /// [`Error::Encode`]: what its `Serialize` said; [`Error::Os`]: a descriptor could not be duplicated. Nothing stays behind.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded, Error> {
-    let frame = Open::new(Frame::Collect { descriptors: Vec::new(), refused: None });
-    let mut body = Vec::new();
-    let encoded = Postcard.encode(value, &mut body);
+    encode_by(&Postcard, value)
+}
+
+/// As [`encode`], in a format of the caller's choice.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_by<T: Serialize + ?Sized>(codec: &impl Codec, value: &T) -> Result<Encoded, Error> {
+    encode_into(codec, value, Vec::new())
+}
+
+/// As [`encode_by`], with an empty vector for the bytes that may have room already.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    codec: &impl Codec,
+    value: &T,
+    mut body: Vec<u8>,
+) -> Result<Encoded, Error> {
+    let frame = Open::new(Frame::Collect { descriptors: Vec::new(), given: Vec::new(), refused: None });
+    let encoded = codec.encode(value, &mut body);
     // Taken off before the result is looked at; on a panic the guard does it.
     let frame = frame.close();
     match (encoded, frame) {
-        (Ok(()), Some(Frame::Collect { descriptors, .. })) => Ok(Encoded { body, descriptors }),
+        (Ok(()), Some(Frame::Collect { descriptors, given, .. })) => {
+            given.iter().for_each(|flag| flag.store(false, Ordering::Relaxed));
+            Ok(Encoded { body, descriptors, given })
+        }
         (Err(_), Some(Frame::Collect { refused: Some(error), .. })) => Err(Error::os(NO_DUPLICATE, error)),
         (Ok(()), _) => Err(encode_error::<T>(NO_STACK.to_owned())),
         (Err(error), _) => Err(encode_error::<T>(error.into_reason())),
@@ -64,8 +99,20 @@ fn encode_error<T: ?Sized>(reason: String) -> Error {
 /// # Errors
 /// [`Error::Decode`]: the bytes are no `T`, or name descriptors that are not there or were taken already.
 pub fn decode<T: DeserializeOwned>(body: &[u8], descriptors: Vec<OwnedFd>) -> Result<T, Error> {
+    decode_by(&Postcard, body, descriptors)
+}
+
+/// As [`decode`], in a format of the caller's choice.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_by<T: DeserializeOwned>(
+    codec: &impl Codec,
+    body: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<T, Error> {
     let frame = Open::new(Frame::HandOut(descriptors.into_iter().map(Some).collect()));
-    let decoded = Postcard.decode(body);
+    let decoded = codec.decode(body);
     drop(frame);
     decoded
         .map_err(|error| Error::Decode { type_name: std::any::type_name::<T>(), reason: error.into_reason() })
@@ -74,7 +121,7 @@ pub fn decode<T: DeserializeOwned>(body: &[u8], descriptors: Vec<OwnedFd>) -> Re
 /// The descriptors of one value.
 enum Frame {
     /// It is being encoded. What the kernel refused is kept beside serde, whose errors are text.
-    Collect { descriptors: Vec<OwnedFd>, refused: Option<Errno> },
+    Collect { descriptors: Vec<OwnedFd>, given: Vec<Arc<AtomicBool>>, refused: Option<Errno> },
     /// It is being decoded; what was taken is gone.
     HandOut(Vec<Option<OwnedFd>>),
 }
@@ -137,8 +184,8 @@ fn innermost<R>(f: impl FnOnce(Option<&mut Frame>) -> Result<R, String>) -> Resu
 /// Puts a duplicate of `descriptor` into the innermost frame and returns its place.
 fn put(descriptor: BorrowedFd<'_>) -> Result<u32, String> {
     innermost(|frame| match frame {
-        Some(Frame::Collect { descriptors, refused }) => {
-            let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 0).map_err(|error| {
+        Some(Frame::Collect { descriptors, refused, .. }) => {
+            let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(|error| {
                 *refused = Some(error);
                 format!("{NO_DUPLICATE}: {error}")
             })?;
@@ -150,6 +197,20 @@ fn put(descriptor: BorrowedFd<'_>) -> Result<u32, String> {
                   bytes alone cannot carry it"
             .to_owned()),
     })
+}
+
+/// A handle gives something away with the value that is being encoded: when all of that is, `flag` becomes `false`, and `true` again
+/// if it is not sent after all.
+pub(crate) fn give(flag: &Arc<AtomicBool>) {
+    // Without a frame the descriptor was refused before.
+    let _ = innermost(|frame| {
+        if let Some(Frame::Collect { given, .. }) = frame
+            && flag.load(Ordering::Relaxed)
+        {
+            given.push(flag.clone());
+        }
+        Ok(())
+    });
 }
 
 /// Takes the descriptor at `place` out of the innermost frame.
@@ -254,7 +315,7 @@ impl<'de> Deserialize<'de> for Descriptor {
 /// For `#[serde(with = "ipc_core::as_descriptor")]`: a field of `std`'s types that travels as a descriptor.
 ///
 /// It serves every type that has a descriptor and can be made from one: `File`, `TcpStream`, `UnixListener`, `OwnedFd`, and
-/// those of other crates.
+/// those of other crates. For `Option<File>`, `Vec<TcpStream>` and the like use [`Descriptor`] inside them: it serialises by itself.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -304,6 +365,15 @@ impl de::Visitor<'_> for Place {
 
     fn visit_u32<E: de::Error>(self, place: u32) -> Result<u32, E> {
         Ok(place)
+    }
+
+    /// Formats that tell numbers by themselves, JSON for one, have but the widest.
+    fn visit_u64<E: de::Error>(self, place: u64) -> Result<u32, E> {
+        u32::try_from(place).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(place), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, place: i64) -> Result<u32, E> {
+        u32::try_from(place).map_err(|_| E::invalid_value(de::Unexpected::Signed(place), &self))
     }
 }
 

@@ -22,7 +22,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::codec::{BYTELESS_ELEMENTS, DEPTH_LIMIT};
+use super::limits::{BYTELESS_ELEMENTS, DEPTH_LIMIT};
 
 /// Serialises `value` under the guard.
 pub(super) fn serialize<T, S>(value: &T, serializer: S) -> Result<S::Ok, String>
@@ -107,6 +107,20 @@ impl Fault {
     fn from_format(error: impl Display) -> Self {
         let ours = WORDS.try_with(|kept| kept.borrow().is_some()).unwrap_or(true);
         if ours { Fault } else { Fault::new(error.to_string()) }
+    }
+
+    /// As [`from_format`](Fault::from_format) where a type has asked the format what comes next. The usual one does not know, and
+    /// says so in words that help nobody.
+    #[cold]
+    fn not_told(error: impl Display) -> Self {
+        let ours = WORDS.try_with(|kept| kept.borrow().is_some()).unwrap_or(true);
+        if ours {
+            return Fault;
+        }
+        Fault::new(format!(
+            "the type asks the format what comes next (`#[serde(untagged)]`, `#[serde(tag)]`, a value of any kind), and this \
+             format does not say: {error}"
+        ))
     }
 
     /// A serialiser's own error for this one; the words stay aside.

@@ -1,15 +1,20 @@
 //! Values on their way to another process.
 //!
 //! A value passes four rooms. A [`codec`] turns it into bytes; [`bytes`] is the type whose content goes through in one
-//! piece; [`descriptors`] collects the file descriptors found inside the value and hands them out again on the other side;
+//! piece (with the feature `bytemuck`, `block` is that for other plain data); [`descriptors`] collects the file descriptors found inside the value and hands them out again on the other side;
 //! a [`packet`] carries bytes and descriptors over a socket as one whole frame. Each room knows only those before it, and
 //! none of them trusts what arrives: whatever was sent, the receiver ends with a value or with an [`Error`], with bounded
 //! memory and stack, and with no descriptor too many.
 
+#[cfg(feature = "bytemuck")]
+pub(crate) mod block;
 pub(crate) mod bytes;
 pub mod codec;
 pub(crate) mod descriptors;
+pub(crate) mod fragment;
 mod guarded;
+mod limits;
+pub(crate) mod packed;
 pub mod packet;
 
 use std::fmt;

@@ -36,8 +36,8 @@
 //! | receiver | the sender's next frame fails with `EPIPE` or `ECONNRESET` |
 //!
 //! One thread at a time sends on an end, and one receives: the packets of two frames must not mix. (If they do, it is noticed
-//! and an error.) A sender of more than 253 descriptors that is stopped, not dead, in the middle of a frame holds its
-//! receiver, also in [`try_recv`].
+//! and an error.) A sender of more than 253 descriptors that is stopped, not dead, in the middle of a frame holds a receiver that
+//! waits. [`try_recv`] never waits: what has arrived is kept as [`Begun`], and the next call goes on with it.
 
 use std::cell::Cell;
 use std::fmt;
@@ -107,7 +107,7 @@ impl fmt::Debug for Body {
 pub enum Received {
     /// A frame.
     Frame(Frame),
-    /// Nothing now (only [`try_recv`]).
+    /// No frame now, or a part of one (only [`try_recv`]).
     Empty,
     /// The peer has closed its end or died, and all it sent has been received.
     Closed,
@@ -274,12 +274,30 @@ fn send_file(
     Ok(batch.len())
 }
 
-/// Receives the next frame if one is there; never waits for one to begin.
+/// What has arrived of a frame whose other packets are still to come: [`try_recv`] goes on with it. It is kept beside the socket, and
+/// dropped it closes what has arrived.
+#[derive(Default)]
+pub struct Begun(Option<Unfinished>);
+
+/// A frame whose first packet has been received.
+struct Unfinished {
+    header: Header,
+    /// `None` where it was lost.
+    body: Option<Storage>,
+    descriptors: Vec<OwnedFd>,
+    /// How many of its descriptors were announced by the packets so far: the place of the next one.
+    place: u32,
+    /// How many of them came.
+    arrived: u32,
+    lost: bool,
+}
+
+/// Receives the next frame if all of it is there; never waits. `begun` is the socket's own, from call to call.
 ///
 /// # Errors
 /// See [`recv`].
-pub fn try_recv(socket: BorrowedFd<'_>) -> Result<Received, Error> {
-    receive(socket, false)
+pub fn try_recv(socket: BorrowedFd<'_>, begun: &mut Begun) -> Result<Received, Error> {
+    receive(socket, false, begun)
 }
 
 /// Waits for the next frame; never returns [`Received::Empty`].
@@ -289,147 +307,149 @@ pub fn try_recv(socket: BorrowedFd<'_>) -> Result<Received, Error> {
 /// [`Error::Unfinished`] where the sender died in its middle. [`Error::Malformed`] where what arrived is no frame: the
 /// peer is corrupted or no peer of ours. [`Error::Os`] where a system call failed. Every descriptor that arrived is closed.
 pub fn recv(socket: BorrowedFd<'_>) -> Result<Received, Error> {
-    receive(socket, true)
+    receive(socket, true, &mut Begun::default())
 }
 
-fn receive(socket: BorrowedFd<'_>, wait: bool) -> Result<Received, Error> {
+fn receive(socket: BorrowedFd<'_>, wait: bool, begun: &mut Begun) -> Result<Received, Error> {
     let mut buffer = Buffer::take();
-    let mut descriptors = Vec::new();
-    let first = socket::receive(socket, &mut buffer.0, &mut descriptors, wait)
-        .map_err(|error| Error::os("receive a message", error))?;
-    let mut first = match first {
-        Packet::None => return Ok(Received::Empty),
-        Packet::End => return Ok(Received::Closed),
-        Packet::Data(data) => data,
-    };
     loop {
-        match receive_from(socket, &mut buffer.0, first, descriptors)? {
-            Begun::Frame(frame) => return Ok(Received::Frame(frame)),
-            Begun::Abandoned(next) => (first, descriptors) = next,
-        }
-    }
-}
-
-/// What came of a frame whose first packet was received.
-enum Begun {
-    Frame(Frame),
-    /// Its sender could not go on with it, and has begun another one: that one's first packet, which stands in the buffer, and
-    /// its descriptors.
-    Abandoned((Data, Vec<OwnedFd>)),
-}
-
-/// The frame whose first packet stands in the buffer.
-fn receive_from(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    first: Data,
-    mut descriptors: Vec<OwnedFd>,
-) -> Result<Begun, Error> {
-    let Data { len, truncated, descriptors_lost } = first;
-    let (header, inline) = Header::parse(&buffer[..len])?;
-    if truncated {
-        return Err(malformed(format_args!("a packet longer than {} bytes", buffer.len())));
-    }
-    if header.flags & FLAG_CONTINUATION != 0 {
-        return Err(malformed(format_args!("the continuation of a message whose beginning is missing")));
-    }
-    let in_file = header.flags & FLAG_FILE != 0;
-    let mut lost = descriptors_lost;
-    if !lost && descriptors.len() != usize::from(header.here) + usize::from(in_file) {
-        return Err(malformed(format_args!(
-            "a packet with {} descriptors that announces {}",
-            descriptors.len(),
-            usize::from(header.here) + usize::from(in_file)
-        )));
-    }
-    if in_file && !inline.is_empty() {
-        return Err(malformed(format_args!("a body in a memory file and {} bytes beside it", inline.len())));
-    }
-    let body = if lost {
-        None
-    } else if in_file {
-        Some(open(descriptors.remove(0), header.length)?)
-    } else if header.length == inline.len() as u64 {
-        Some(Storage::Copied(inline.to_vec()))
-    } else {
-        return Err(malformed(format_args!(
-            "a body of {} bytes that announces {}",
-            inline.len(),
-            header.length
-        )));
-    };
-    let mut place = u32::from(header.here);
-    let mut arrived = descriptors.len() as u32;
-    while place < header.total {
-        if lost {
-            // Room for the next batch, which has to be received to get past it.
-            descriptors.clear();
-        }
-        let before = descriptors.len();
-        match continuation(socket, buffer, header, place, arrived, &mut descriptors)? {
-            Next::Part { here, lost: lost_here } => {
-                lost |= lost_here;
-                place += here;
-                arrived += (descriptors.len() - before) as u32;
+        let before = begun.0.take();
+        let mut descriptors = Vec::new();
+        let packet = socket::receive(socket, &mut buffer.0, &mut descriptors, wait)
+            .map_err(|error| Error::os("receive a message", error))?;
+        let frame = match (packet, before) {
+            (Packet::Data(data), before) => {
+                let packet = Arrived { data, bytes: &buffer.0[..data.len], descriptors };
+                match before {
+                    Some(frame) => frame.go_on(packet)?,
+                    None => Unfinished::begin(packet)?,
+                }
             }
-            Next::Another(first) => {
-                return Ok(Begun::Abandoned((first, descriptors.split_off(before))));
+            (Packet::None, before) => {
+                begun.0 = before;
+                return Ok(Received::Empty);
             }
+            (Packet::End, None) => return Ok(Received::Closed),
+            (Packet::End, Some(frame)) => {
+                return Err(Error::Unfinished { sent: frame.header.total, arrived: frame.arrived });
+            }
+        };
+        if frame.place >= frame.header.total {
+            return frame.finish().map(Received::Frame);
+        }
+        begun.0 = Some(frame);
+    }
+}
+
+/// A packet and what came with it.
+struct Arrived<'a> {
+    data: Data,
+    bytes: &'a [u8],
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Unfinished {
+    /// Begins with a frame's first packet.
+    fn begin(packet: Arrived<'_>) -> Result<Unfinished, Error> {
+        let Arrived { data, bytes, mut descriptors } = packet;
+        let (header, inline) = Header::parse(bytes)?;
+        if data.truncated {
+            return Err(malformed(format_args!("a packet longer than {} bytes", bytes.len())));
+        }
+        if header.flags & FLAG_CONTINUATION != 0 {
+            return Err(malformed(format_args!("the continuation of a message whose beginning is missing")));
+        }
+        let in_file = header.flags & FLAG_FILE != 0;
+        let lost = data.descriptors_lost;
+        if !lost && descriptors.len() != usize::from(header.here) + usize::from(in_file) {
+            return Err(malformed(format_args!(
+                "a packet with {} descriptors that announces {}",
+                descriptors.len(),
+                usize::from(header.here) + usize::from(in_file)
+            )));
+        }
+        if in_file && !inline.is_empty() {
+            return Err(malformed(format_args!(
+                "a body in a memory file and {} bytes beside it",
+                inline.len()
+            )));
+        }
+        let body = if lost {
+            None
+        } else if in_file {
+            Some(open(descriptors.remove(0), header.length)?)
+        } else if header.length == inline.len() as u64 {
+            Some(Storage::Copied(inline.to_vec()))
+        } else {
+            return Err(malformed(format_args!(
+                "a body of {} bytes that announces {}",
+                inline.len(),
+                header.length
+            )));
+        };
+        let arrived = descriptors.len() as u32;
+        let mut begun =
+            Unfinished { header, body, descriptors, place: u32::from(header.here), arrived, lost };
+        begun.make_room();
+        Ok(begun)
+    }
+
+    /// Goes on with the packet that follows: its continuation, or the first of another frame, because its sender could not go
+    /// on with this one.
+    fn go_on(mut self, packet: Arrived<'_>) -> Result<Unfinished, Error> {
+        let (header, rest) = Header::parse(packet.bytes)?;
+        if header.flags & FLAG_CONTINUATION == 0 {
+            drop(self);
+            return Unfinished::begin(packet);
+        }
+        let Arrived { data, descriptors, .. } = packet;
+        let expected = Header {
+            flags: FLAG_CONTINUATION,
+            length: u64::from(self.place),
+            here: header.here,
+            ..self.header
+        };
+        let agrees = header.to_bytes() == expected.to_bytes() && rest.is_empty() && !data.truncated;
+        let here = u32::from(header.here);
+        // A continuation without descriptors would never bring the frame to its end.
+        if !agrees || here == 0 || self.place + here > self.header.total {
+            return Err(malformed(format_args!(
+                "{header:?} where descriptor {} of {} was to follow",
+                self.place, self.header.total
+            )));
+        }
+        let came = descriptors.len();
+        if !data.descriptors_lost && came != usize::from(header.here) {
+            return Err(malformed(format_args!("a packet with {came} descriptors that announces {here}")));
+        }
+        self.lost |= data.descriptors_lost;
+        self.place += here;
+        self.arrived += came as u32;
+        self.descriptors.extend(descriptors);
+        self.make_room();
+        Ok(self)
+    }
+
+    /// Of a frame that is lost nothing is kept: there must be room for the next batch, which has to be received to get past it.
+    fn make_room(&mut self) {
+        if self.lost {
+            self.descriptors.clear();
         }
     }
-    match body {
-        Some(body) if !lost => Ok(Begun::Frame(Frame { kind: header.kind, body: Body(body), descriptors })),
-        _ => Err(Error::DescriptorsLost {
-            sent: header.total + u32::from(in_file),
-            arrived,
-            limit: getrlimit(Resource::Nofile).current,
-        }),
-    }
-}
 
-/// What follows a packet of an unfinished frame.
-enum Next {
-    /// Its continuation: how many descriptors that announces, and whether some were lost.
-    Part { here: u32, lost: bool },
-    /// The first packet of another frame.
-    Another(Data),
-}
-
-/// Receives the continuation of `frame` whose first descriptor has the given place.
-fn continuation(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    frame: Header,
-    place: u32,
-    arrived: u32,
-    descriptors: &mut Vec<OwnedFd>,
-) -> Result<Next, Error> {
-    let before = descriptors.len();
-    let packet = socket::receive(socket, buffer, descriptors, true)
-        .map_err(|error| Error::os("receive the rest of a message", error))?;
-    let Packet::Data(data) = packet else {
-        return Err(Error::Unfinished { sent: frame.total, arrived });
-    };
-    let Data { len, truncated, descriptors_lost } = data;
-    let (header, rest) = Header::parse(&buffer[..len])?;
-    if header.flags & FLAG_CONTINUATION == 0 {
-        return Ok(Next::Another(data));
+    /// The frame, all of whose packets have arrived.
+    fn finish(self) -> Result<Frame, Error> {
+        match self.body {
+            Some(body) if !self.lost => {
+                Ok(Frame { kind: self.header.kind, body: Body(body), descriptors: self.descriptors })
+            }
+            _ => Err(Error::DescriptorsLost {
+                sent: self.header.total + u32::from(self.header.flags & FLAG_FILE != 0),
+                arrived: self.arrived,
+                limit: getrlimit(Resource::Nofile).current,
+            }),
+        }
     }
-    let expected = Header { flags: FLAG_CONTINUATION, length: u64::from(place), here: header.here, ..frame };
-    let agrees = header.to_bytes() == expected.to_bytes() && rest.is_empty() && !truncated;
-    let here = u32::from(header.here);
-    // A continuation without descriptors would never bring the frame to its end.
-    if !agrees || here == 0 || place + here > frame.total {
-        return Err(malformed(format_args!(
-            "{header:?} where descriptor {place} of {} was to follow",
-            frame.total
-        )));
-    }
-    let came = descriptors.len() - before;
-    if !descriptors_lost && came != usize::from(header.here) {
-        return Err(malformed(format_args!("a packet with {came} descriptors that announces {here}")));
-    }
-    Ok(Next::Part { here, lost: descriptors_lost })
 }
 
 /// The body of a frame that came in a memory file.

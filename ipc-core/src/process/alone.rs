@@ -34,11 +34,11 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) -> Option<Output> {
     Some(output)
 }
 
-/// Whether this is root; else says what is not tried.
+/// Whether this is root; else says what is not tried, which is a failure where everything is to run.
 pub(crate) fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("not run: {what}: run the tests as root");
+        ipc_testkit::not_run(&format!("{what}: run the tests as root"));
     }
     root
 }

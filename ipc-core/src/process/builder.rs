@@ -13,11 +13,10 @@ use super::current::{self, AuthKey, Identity};
 use super::environment::Environment;
 use super::family;
 use super::ledger::Ledger;
-use super::life::{Body, Life, Pipes};
+use super::life::{self, Body, Life, Pipes};
 use super::relay;
 use super::resource::{Limit, Resource};
 use super::setup::Setup;
-use super::signal::Signal;
 use super::spawn_error::SpawnError;
 use super::stdio::{ParentSide, Stdio, Which};
 use super::thread;
@@ -25,12 +24,15 @@ use crate::entry::bootstrap::{self, InMemory};
 use crate::entry::identity::{self, Name};
 use crate::entry::wire::{ChildStdio, Start};
 use crate::entry::{Function, Message};
-use crate::error::{ChildId, Error, Ran, Result};
+use crate::error::{Call, ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Encoded};
 use crate::primitive::sync::Arc;
 use crate::start::{Context, Newborn, fork};
 use crate::sys;
 use crate::sys::incarnation::Incarnation;
+use crate::sys::private::Private;
+
+mod check;
 
 /// A child to be: its name, its surroundings, its limits. The shape is that of [`std::thread::Builder`] and
 /// [`std::process::Command`].
@@ -90,13 +92,32 @@ impl Builder {
 
     /// Whether the parent's normal exit terminates the child instead of waiting for it. Default: as the parent is. A daemon may
     /// have children.
+    ///
+    /// It gets SIGTERM, and all daemons together have one second ([at exit](crate#at-exit)). One that needs longer is ended by a
+    /// [hook](crate::at_exit) of priority 0, which may wait as long as it likes:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> ipc_core::Result<()> {
+    /// let daemon = ipc_core::Builder::new().daemon(true).spawn(|| std::thread::park(), ())?;
+    /// let _ = ipc_core::at_exit(0, move || {
+    ///     let _ = daemon.terminate();
+    ///     let _ = daemon.wait_timeout(Duration::from_secs(20));
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn daemon(mut self, daemon: bool) -> Builder {
         self.daemon = Some(daemon);
         self
     }
 
-    /// Whether the child goes on when its parent ends, however that ends; such a child is not waited for either.
-    /// Default: no.
+    /// Whether the child goes on when its parent ends, however that ends; such a child is not waited for either, nor is it among the
+    /// [active ones](crate::active_children). Default: no. The handle is as good as any other's: who keeps it may join the child.
+    ///
+    /// It is on its own from the moment when it has read what it is to be. A parent that is killed inside `spawn` may leave it behind, or
+    /// take it along where it has not come so far; never a child that stands still.
     pub fn detached(mut self, detached: bool) -> Builder {
         self.detached = detached;
         self
@@ -154,7 +175,8 @@ impl Builder {
     }
 
     /// Limits a resource of the child ([setrlimit(2)](https://man7.org/linux/man-pages/man2/setrlimit.2.html)): the limit
-    /// in force and the one up to which the child may raise it, `None` for no limit.
+    /// in force and the one up to which the child may raise it, `None` for no limit. The former is never above the latter:
+    /// [`Error::Invalid`].
     pub fn rlimit(mut self, resource: Resource, soft: Option<u64>, hard: Option<u64>) -> Builder {
         self.setup.rlimits.retain(|(set, _)| *set != resource);
         self.setup.rlimits.push((resource, Limit { soft, hard }));
@@ -166,21 +188,27 @@ impl Builder {
         self.rlimit(Resource::As, Some(bytes), Some(bytes))
     }
 
-    /// The processors that the child may run on, by number.
+    /// The processors that the child may run on, by number: at least one, none above 1023. Of those that are not there, or that this
+    /// process's cpuset does not allow, the system takes no notice as long as one is; else the [error](Error::Setup) lists what is allowed.
     pub fn affinity(mut self, processors: impl IntoIterator<Item = usize>) -> Builder {
         let processors = processors.into_iter().map(|cpu| u32::try_from(cpu).unwrap_or(u32::MAX));
         self.setup.affinity = Some(processors.collect());
         self
     }
 
-    /// The user that the child runs as (real, effective and saved). A child that leaves root loses its supplementary groups
-    /// unless [`groups`](Builder::groups) says otherwise.
+    /// The user that the child runs as (real, effective and saved). `u32::MAX` is no user, nor a [group](Builder::gid):
+    /// [`Error::Invalid`].
+    ///
+    /// Set [`gid`](Builder::gid) too: the group alone stays the parent's, and of a parent that is root that is group 0, to which much is
+    /// open still. The supplementary groups are those of [`groups`](Builder::groups); where that says nothing, a child of root has
+    /// none, any other its parent's.
     pub fn uid(mut self, uid: u32) -> Builder {
         self.setup.uid = Some(uid);
         self
     }
 
-    /// The group that the child runs as (real, effective and saved).
+    /// The group that the child runs as (real, effective and saved). The supplementary ones are a matter of [`groups`](Builder::groups) and
+    /// [`uid`](Builder::uid).
     pub fn gid(mut self, gid: u32) -> Builder {
         self.setup.gid = Some(gid);
         self
@@ -192,7 +220,8 @@ impl Builder {
         self
     }
 
-    /// The permissions that files made by the child do *not* get, as in [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html).
+    /// The permissions that files made by the child do *not* get, as in [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html);
+    /// at most `0o777`.
     pub fn umask(mut self, bits: u32) -> Builder {
         self.setup.umask = Some(bits);
         self
@@ -204,8 +233,8 @@ impl Builder {
         self
     }
 
-    /// A descriptor that the child has under this number, not close-on-exec, as a shell's `3<file` gives it. Numbers 0 to 2 are the
-    /// standard streams' ([`stdin`](Builder::stdin) and its kin).
+    /// A descriptor that the child has under this number, not close-on-exec, as a shell's `3<file` gives it. Of two for one number
+    /// the later wins, and the earlier is closed. Numbers 0 to 2 are the standard streams' ([`stdin`](Builder::stdin) and its kin).
     ///
     /// Descriptors without a fixed number travel as [arguments](crate::Descriptor).
     pub fn descriptor(mut self, number: i32, descriptor: impl Into<OwnedFd>) -> Builder {
@@ -221,7 +250,8 @@ impl Builder {
     }
 
     /// Whether the child ends by `exit`, which runs what libraries have registered with atexit, and C++ destructors. Default: it
-    /// runs its [exit hooks](crate::at_exit), flushes its output and ends by `_exit`, which is faster.
+    /// runs its [exit hooks](crate::at_exit), flushes its output and ends by `_exit`, which is faster. A coverage build's profile is
+    /// written either way; its file's name (`LLVM_PROFILE_FILE`) should hold `%m`, because `%p` is the fork server's pid in all its children.
     pub fn run_atexit(mut self, run: bool) -> Builder {
         self.run_atexit = run;
         self
@@ -229,9 +259,12 @@ impl Builder {
 
     /// Starts the child, which runs `f(args…)`.
     ///
-    /// Arguments and value are copied by serde, descriptors among them are duplicated. With the fork server and no wish that can
-    /// fail in the child, this returns as soon as the child has its arguments in its mailbox; otherwise, when it has become what was asked
-    /// for.
+    /// Arguments and value are copied by serde, descriptors among them are duplicated.
+    ///
+    /// By whatever method, this returns as soon as the child has its arguments in its mailbox. Only where it was asked for something that
+    /// can fail in the child (directory, limits, processors, nice value, umask, user and groups, descriptors by number), it waits
+    /// until the child has become that, or could not. So what keeps a child from beginning otherwise, [`Child::join`] tells:
+    /// [`Error::NotStarted`], [`Error::Setup`], [`Error::Decode`].
     ///
     /// # Errors
     /// Nothing was run, and the arguments come back in the [`SpawnError`]:
@@ -250,15 +283,21 @@ impl Builder {
                 Ok(identity) => thread::start(identity, f, args),
                 Err(error) => Err((args, error)),
             };
-            return started.map(Child::new).map_err(|(args, error)| SpawnError::new(args, error));
+            return started
+                .map(Child::new)
+                .map_err(|(args, error)| SpawnError::new(args, error.with_ran(Ran::DidNotRun)));
         }
         let encoded = descriptors::encode(&args);
-        let started = encoded
-            .map_err(|e| Error::encode("the arguments", e).with_ran(Ran::DidNotRun))
-            .and_then(|encoded| self.start(Some(function), &encoded, None));
+        let started = encoded.map_err(|e| Error::encode("the arguments", e)).and_then(|mut encoded| {
+            let started = self.start(Some(function), &encoded, None);
+            if started.is_err() {
+                encoded.take_back();
+            }
+            started
+        });
         match started {
             Ok(life) => Ok(Child::new(life)),
-            Err(error) => Err(SpawnError::new(args, error)),
+            Err(error) => Err(SpawnError::new(args, error.with_ran(Ran::DidNotRun))),
         }
     }
 
@@ -281,38 +320,13 @@ impl Builder {
     /// # Safety
     /// As [`Context::fork`].
     pub unsafe fn fork<R: Message>(self, f: impl FnOnce() -> R + 'static) -> Result<Child<R>> {
-        let nothing = Encoded { body: Vec::new(), descriptors: Vec::new() };
-        let life = self.start(None, &nothing, Some(Box::new(move || identity::run(f))))?;
-        Ok(Child::new(life))
+        let nothing = Encoded::default();
+        let started = self.start(None, &nothing, Some(Box::new(move || identity::run(f))));
+        started.map(Child::new).map_err(|error| error.with_ran(Ran::DidNotRun))
     }
 
     fn identity(&self) -> Result<Identity> {
-        if self.name.as_ref().is_some_and(|name| name.contains('\0')) {
-            return Err(Error::Invalid {
-                what: format!("the name {:?}", self.name),
-                why: "it contains a zero byte".into(),
-            });
-        }
         current::identity_of_child(self.name.clone(), self.daemon, self.authkey.clone())
-    }
-
-    /// Refuses what only a process can have.
-    fn check_thread(&self) -> Result<()> {
-        let asked = [
-            (!self.setup.is_empty(), "a working directory, limit, user, mask or priority"),
-            (self.clear || !self.variables.is_empty(), "an environment"),
-            (self.stdin.is_some() || self.stdout.is_some() || self.stderr.is_some(), "standard streams"),
-            (!self.descriptors.is_empty(), "descriptors by number"),
-            (self.detached, "being detached"),
-            (self.authkey.is_some(), "a key"),
-        ];
-        match asked.iter().find(|(asked, _)| *asked) {
-            None => Ok(()),
-            Some((_, what)) => Err(Error::Unsupported {
-                what: format!("{what} of its own for a child of Context::threads"),
-                why: "a thread shares that with its process".into(),
-            }),
-        }
     }
 
     /// The child's whole environment, where it is not the parent's.
@@ -336,12 +350,7 @@ impl Builder {
         args: &Encoded,
         in_memory: Option<InMemory>,
     ) -> Result<Arc<Life>> {
-        if let Some((number, _)) = self.descriptors.iter().find(|(number, _)| *number <= 2) {
-            return Err(Error::Invalid {
-                what: format!("the descriptor number {number}"),
-                why: "0 to 2 are the standard streams, and numbers are not negative".into(),
-            });
-        }
+        self.check()?;
         let identity = self.identity()?;
         let environment = self.environment()?;
         let daemon = identity.daemon;
@@ -369,42 +378,7 @@ impl Builder {
                 return Err(error);
             }
         };
-        let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
-        let start = Start {
-            function,
-            identity,
-            setup,
-            stdio: std::array::from_fn(|at| streams[at].0),
-            numbers: self.descriptors.iter().map(|(number, _)| *number).collect(),
-            acknowledge,
-            detached: self.detached,
-            run_atexit: self.run_atexit,
-        };
-        let numbered = self.descriptors.iter().map(|(_, descriptor)| descriptor.as_fd());
-        let placed: Vec<_> = streams
-            .iter()
-            .filter_map(|(_, given)| given.as_ref().map(Given::as_fd))
-            .chain(numbered)
-            .collect();
-        let told = bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args);
-        drop(streams);
-        if let Err(error) = told {
-            let child = ChildId { name, pid: newborn.pid };
-            // If it has ended before, it may have said why.
-            let refusal = bootstrap::refusal(newborn.control.as_fd());
-            // The same whether it is killed now or had ended: then its status is its own.
-            let ended = newborn.abandon();
-            return Err(match (refusal, ended) {
-                (Some(failure), _) => error_of(child, failure),
-                (None, Ok(status)) if error.is_hung_up() => Error::NotStarted {
-                    child,
-                    why: format!("it ended before it was told what to run: {status}"),
-                },
-                _ => error,
-            });
-        }
-
-        crash_point!("parent: start sent");
+        // Before the child is told anything: what it writes finds its reader, and without one it is not run.
         let pid = newborn.pid;
         let mut pipes = Pipes::default();
         let mut relayed = Vec::new();
@@ -419,38 +393,86 @@ impl Builder {
                         Ok(registered) => relayed.push(registered),
                         Err(e) => {
                             let _ = newborn.abandon();
-                            return Err(Error::os("could not relay a child's output", e));
+                            return Err(Error::os_in(Call::Thread, "could not relay a child's output", e));
                         }
                     }
                 }
             }
         }
+        let streams: Vec<_> = (0..).zip(theirs).map(|(number, end)| stream(number, end, &newborn)).collect();
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        let (logging, records) = crate::logging::inherit();
+        #[cfg(not(any(feature = "log", feature = "tracing")))]
+        let records: Option<std::os::fd::OwnedFd> = None;
+        let start = Start {
+            function,
+            identity,
+            setup,
+            stdio: std::array::from_fn(|at| streams[at].0),
+            numbers: self.descriptors.iter().map(|(number, _)| *number).collect(),
+            acknowledge,
+            detached: self.detached,
+            run_atexit: self.run_atexit,
+            #[cfg(any(feature = "log", feature = "tracing"))]
+            logging: Some(logging),
+        };
+        let numbered = self.descriptors.iter().map(|(_, descriptor)| descriptor.as_fd());
+        let placed: Vec<_> = streams
+            .iter()
+            .filter_map(|(_, given)| given.as_ref().map(Given::as_fd))
+            .chain(numbered)
+            .collect();
+        // Before it begins: what cannot be detached must not have run.
+        let detached = match self.detached {
+            true => life::give_lifeline(newborn.control.as_fd(), newborn.lifeline.as_fd())
+                .map_err(|e| Error::os("could not start a child: detaching it", e)),
+            false => Ok(()),
+        };
+        if self.detached {
+            crash_point!("detacher: lifeline given");
+        }
+        let records = records.as_ref().map(AsFd::as_fd);
+        let told = detached
+            .and_then(|()| bootstrap::send_start(newborn.control.as_fd(), &start, &placed, args, records));
+        if self.detached {
+            crash_point!("detacher: child told");
+        }
+        drop(streams);
+        if let Err(error) = told {
+            let child = ChildId { name, pid: newborn.pid };
+            // If it has ended before, it may have said why.
+            let refusal = bootstrap::refusal(newborn.control.as_fd());
+            // The same whether it is killed now or had ended: then its status is its own.
+            let ended = newborn.abandon();
+            return Err(match (refusal, ended) {
+                (Some(failure), _) => error_of(child, failure),
+                (None, Ok(status)) if error.is_hung_up() => Error::NotStarted {
+                    child,
+                    why: format!("it ended before it was told what to run: {status}"),
+                },
+                _ => error.with_child(child),
+            });
+        }
+
+        crash_point!("parent: start sent");
         let life = Arc::new(Life {
             name: Mutex::new(name),
             pid,
             owner: Incarnation::this(),
             parent: std::process::id(),
             daemon,
-            detached: AtomicBool::new(false),
+            detached: AtomicBool::new(self.detached),
             body: Body::Process {
                 pidfd: newborn.pidfd,
                 control: newborn.control,
-                lifeline: Mutex::new(Some(newborn.lifeline)),
+                begun: Mutex::default(),
+                lifeline: Mutex::new((!self.detached).then_some(newborn.lifeline)),
             },
             ledger: Ledger::new(),
             pipes: Mutex::new(pipes),
             relayed,
             server: if forked { None } else { self.context.server() },
         });
-        if self.detached
-            && let Err(error) = life.detach()
-        {
-            // The lifeline does the same, should the child be another user's.
-            let _ = life.signal(Signal::KILL);
-            drop(life.cut());
-            life.wait(None)?;
-            return Err(error);
-        }
         crash_point!("parent: before the registry");
         family::add(life.clone());
         // Where that cannot be awaited, there is a child all the same, and its join will tell.
@@ -510,12 +532,12 @@ fn open_streams(wished: [Option<Stdio>; 3]) -> Result<(Vec<End>, Vec<ParentSide>
 enum End {
     Null,
     Inherit,
-    New(OwnedFd),
+    New(Private),
 }
 
 /// What a stream's descriptor is sent from.
 enum Given {
-    New(OwnedFd),
+    New(Private),
     Ours(BorrowedFd<'static>),
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::{PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -16,12 +16,14 @@ use crate::entry::wire::Failure;
 use crate::error::{ChildId, Error, Ran, Result};
 use crate::message::descriptors;
 use crate::primitive::sync::Arc;
+use crate::sys::private::Private;
 
 /// A function that runs in another process, and will return a `T`.
 ///
 /// Made by [`spawn`](crate::spawn), [`Builder`](crate::Builder) and [`Context`](crate::Context). Dropping the handle leaves the
-/// child running, as with [`std::thread::JoinHandle`]; it is then waited for when it ends, or at the latest when
-/// this process exits (a daemon is terminated then). All methods but those that consume the handle may be called
+/// child running, as with [`std::thread::JoinHandle`]; at this process's exit it is waited for (a daemon is terminated then). Where it
+/// ends before, nobody is woken for it: it stays a zombie until the next spawn, [`active_children`](crate::active_children) or the exit, which wait for
+/// all that have ended. All methods but those that consume the handle may be called
 /// from several threads at once.
 ///
 /// ```
@@ -42,7 +44,9 @@ use crate::primitive::sync::Arc;
 /// | panicked | [`Error::Panicked`] with message, location and backtrace; exit code 101 |
 /// | called `exit(n)`, 0 included | [`Error::Exited`] |
 /// | was killed by a signal | [`Error::Killed`] |
+/// | used up its stack, and was killed for it | [`Error::StackOverflow`], where that was seen; else [`Error::Killed`] |
 /// | returned a value that cannot be encoded, or decoded here | [`Error::Encode`], [`Error::Decode`] |
+/// | returned a value, and a limit of the child kept it from being sent | [`Error::Os`] |
 /// | never ran | [`Error::Setup`], [`Error::NotStarted`] or [`Error::Decode`]; [`Error::ran`] tells them apart |
 /// | is gone, and nobody knows how | [`Error::StatusUnknown`] |
 pub struct Child<T> {
@@ -89,14 +93,55 @@ impl<T: Message> Child<T> {
     }
 
     /// The value as soon as it is there; the child's death is not awaited. About a third faster than [`join`](Child::join),
-    /// of which half is the process's dying.
+    /// of which half is the process's dying. Once dead the child is a zombie until the next spawn,
+    /// [`active_children`](crate::active_children) or the exit, as one whose handle was dropped.
     ///
     /// # Errors
     /// As [`join`](Child::join).
     pub fn value(self) -> Result<T> {
+        self.receive(None).and_then(|value| value.ok_or_else(|| self.no_deadline()))
+    }
+
+    /// As [`value`](Child::value), but waits at most for `timeout`: `None` when there is no value then. The handle remains: the
+    /// value first, and [`wait`](Child::wait) for the death later.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> ipc_core::Result<()> {
+    /// let child = ipc_core::spawn(|a: u32| a + 1, (2,))?;
+    /// let value = child.value_timeout(Duration::from_secs(20))?;
+    /// assert_eq!(value, Some(3));
+    /// assert!(child.wait()?.success());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join`](Child::join).
+    pub fn value_timeout(&self, timeout: Duration) -> Result<Option<T>> {
+        self.receive(Instant::now().checked_add(timeout))
+    }
+
+    /// As [`value`](Child::value), but waits at most until `deadline`: `None` when there is no value then.
+    ///
+    /// # Errors
+    /// As [`join`](Child::join).
+    pub fn value_deadline(&self, deadline: Instant) -> Result<Option<T>> {
+        self.receive(Some(deadline))
+    }
+
+    /// The value if it is there, whether the child has ended or not; `None` if it is not there yet.
+    ///
+    /// # Errors
+    /// As [`join`](Child::join).
+    pub fn try_value(&self) -> Result<Option<T>> {
+        self.value_timeout(Duration::ZERO)
+    }
+
+    fn receive(&self, deadline: Option<Instant>) -> Result<Option<T>> {
         self.life.renew_spare();
-        let delivery = self.life.take_mail(None)?;
-        delivery.map_or_else(|| Err(self.no_deadline()), |delivery| self.open(delivery))
+        self.life.take_mail(deadline)?.map(|delivery| self.open(delivery)).transpose()
     }
 
     fn finish(&self, deadline: Option<Instant>) -> Result<Option<T>> {
@@ -114,7 +159,7 @@ impl<T: Message> Child<T> {
 
     fn open(&self, delivery: Delivery) -> Result<T> {
         let child = || self.life.id();
-        match delivery {
+        let opened = match delivery {
             Delivery::Value(frame) => descriptors::decode(&frame.body, frame.descriptors)
                 .map_err(|e| Error::decode(format!("the result of {}", child()), e).with_ran(Ran::Ran)),
             Delivery::Local(value) => value.downcast().map(|value| *value).map_err(|_| {
@@ -125,7 +170,8 @@ impl<T: Message> Child<T> {
                 Err(Error::os(format!("could not receive the value of {}: {operation}", child()), source))
             }
             Delivery::Garbage(what) => Err(Error::protocol(format!("from {}: {what}", child()))),
-        }
+        };
+        opened.map_err(|e| e.with_child(child()))
     }
 
     /// For the paths that wait without a deadline and so cannot run out of time.
@@ -142,10 +188,20 @@ pub(crate) fn error_of(child: ChildId, failure: Failure) -> Error {
         }
         Failure::Start(why) => Error::NotStarted { child, why },
         Failure::Arguments(why) => {
-            Error::decode(format!("the arguments in {child}"), why).with_ran(Ran::DidNotRun)
+            Error::decode(format!("the arguments in {child}"), why).with_ran(Ran::DidNotRun).with_child(child)
         }
         Failure::Panicked(panic) => Error::Panicked { child, panic: Box::new(panic) },
-        Failure::Result(why) => Error::Encode { what: format!("the result in {child}"), why, ran: Ran::Ran },
+        Failure::Reply { operation, errno, hint } => Error::Os {
+            operation: format!("could not send the result in {child}: {operation}"),
+            source: std::io::Error::from_raw_os_error(errno),
+            hint,
+            child: Some(child),
+            ran: Ran::Ran,
+        },
+        Failure::Overflow => Error::StackOverflow { child },
+        Failure::Result(why) => {
+            Error::Encode { what: format!("the result in {child}"), why, child: Some(child), ran: Ran::Ran }
+        }
     }
 }
 
@@ -155,10 +211,7 @@ impl<T> Child<T> {
     /// # Errors
     /// [`Error::NotParent`] in a process that did not start the child; [`Error::Os`] when the system cannot wait.
     pub fn wait(&self) -> Result<ExitStatus> {
-        match self.life.wait(None)? {
-            Some(status) => Ok(status),
-            None => Err(Error::StillRunning { child: self.life.id() }),
-        }
+        wait(&self.life)
     }
 
     /// As [`wait`](Child::wait), at most for `timeout`: `None` when the child is still running then.
@@ -208,7 +261,7 @@ impl<T> Child<T> {
     /// # Errors
     /// [`Error::Os`] when the system refuses (the child runs as another user); [`Error::Unsupported`] for a thread.
     pub fn terminate(&self) -> Result<()> {
-        self.life.signal(Signal::TERM)
+        self.signal(Signal::TERM)
     }
 
     /// Ends the child: SIGKILL. A child that has ended is no error.
@@ -216,7 +269,7 @@ impl<T> Child<T> {
     /// # Errors
     /// As [`terminate`](Child::terminate).
     pub fn kill(&self) -> Result<()> {
-        self.life.signal(Signal::KILL)
+        self.signal(Signal::KILL)
     }
 
     /// Interrupts the child as Ctrl-C does: SIGINT. A child that has ended is no error.
@@ -224,7 +277,7 @@ impl<T> Child<T> {
     /// # Errors
     /// As [`terminate`](Child::terminate).
     pub fn interrupt(&self) -> Result<()> {
-        self.life.signal(Signal::INT)
+        self.signal(Signal::INT)
     }
 
     /// Sends the child a signal. A child that has ended is no error: the signal goes nowhere, never to another process.
@@ -232,7 +285,7 @@ impl<T> Child<T> {
     /// # Errors
     /// As [`terminate`](Child::terminate).
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.life.signal(signal)
+        signal_to(&self.life, signal)
     }
 
     /// A descriptor that becomes readable when the child has ended, for poll and its kin: the child's pidfd
@@ -259,26 +312,35 @@ impl<T> Child<T> {
     /// # Errors
     /// [`Error::Os`] when the child cannot be reached; then it is not detached.
     pub fn detach(self) -> Result<()> {
-        self.life.detach()
+        self.life.detach().map_err(|e| e.with_child(self.life.id()))
     }
 
     /// The writing end of the child's standard input, if it was [piped](crate::Stdio::piped) and not taken before.
+    ///
+    /// Until it is taken, no forked sibling has a copy of it. What was taken is an ordinary descriptor of this process, which
+    /// children that are forked afterwards have as well: the child sees the end of its input when all of them have closed it or ended.
+    /// The same holds for the other two streams. In a process that did not start the child there is nothing to take.
     pub fn take_stdin(&self) -> Option<ChildStdin> {
-        self.pipes(|pipes| pipes.stdin.take())
+        self.take(|pipes| pipes.stdin.take())
     }
 
     /// The reading end of the child's standard output, if it was [piped](crate::Stdio::piped) and not taken before.
     pub fn take_stdout(&self) -> Option<ChildStdout> {
-        self.pipes(|pipes| pipes.stdout.take())
+        self.take(|pipes| pipes.stdout.take())
     }
 
     /// The reading end of the child's standard error, if it was [piped](crate::Stdio::piped) and not taken before.
     pub fn take_stderr(&self) -> Option<ChildStderr> {
-        self.pipes(|pipes| pipes.stderr.take())
+        self.take(|pipes| pipes.stderr.take())
     }
 
-    fn pipes<R>(&self, f: impl FnOnce(&mut Pipes) -> R) -> R {
-        f(&mut self.life.pipes.lock().unwrap_or_else(PoisonError::into_inner))
+    /// From here on it is the caller's, and forked children have it as they have all that is their parent's.
+    fn take<P: From<OwnedFd>>(&self, f: impl FnOnce(&mut Pipes) -> Option<Private>) -> Option<P> {
+        if !self.life.owner.is_this() {
+            return None;
+        }
+        let end = f(&mut self.life.pipes.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(OwnedFd::from(end).into())
     }
 }
 
@@ -294,7 +356,18 @@ impl<T> fmt::Debug for Child<T> {
     }
 }
 
-fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn wait(life: &Life) -> Result<ExitStatus> {
+    match life.wait(None)? {
+        Some(status) => Ok(status),
+        None => Err(Error::StillRunning { child: life.id() }),
+    }
+}
+
+pub(super) fn signal_to(life: &Life, signal: Signal) -> Result<()> {
+    life.signal(signal).map_err(|e| e.with_child(life.id()))
+}
+
+pub(super) fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut out = f.debug_struct(kind);
     out.field("name", &life.id().name).field("pid", &life.pid);
     out.field("parent", &life.parent).field("daemon", &life.daemon);
@@ -321,6 +394,8 @@ impl Life {
         for relayed in &self.relayed {
             relayed.drain(DRAIN);
         }
+        #[cfg(any(feature = "log", feature = "tracing"))]
+        crate::logging::flush();
     }
 }
 
@@ -361,79 +436,3 @@ impl<T> fmt::Display for CloseError<T> {
 }
 
 impl<T> std::error::Error for CloseError<T> {}
-
-/// A running child, as [`active_children`](crate::active_children) lists it: all that can be done without knowing what its
-/// function returns.
-#[derive(Clone)]
-pub struct ActiveChild(pub(crate) Arc<Life>);
-
-impl ActiveChild {
-    /// As [`Child::pid`].
-    pub fn pid(&self) -> u32 {
-        self.0.pid
-    }
-
-    /// As [`Child::name`].
-    pub fn name(&self) -> String {
-        self.0.id().name
-    }
-
-    /// As [`Child::is_daemon`].
-    pub fn is_daemon(&self) -> bool {
-        self.0.daemon
-    }
-
-    /// As [`Child::is_alive`].
-    pub fn is_alive(&self) -> bool {
-        self.0.is_alive()
-    }
-
-    /// As [`Child::exit_status`].
-    pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.0.exit_status()
-    }
-
-    /// As [`Child::wait_timeout`].
-    ///
-    /// # Errors
-    /// As [`Child::wait`].
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
-        self.0.wait(Instant::now().checked_add(timeout))
-    }
-
-    /// As [`Child::signal`].
-    ///
-    /// # Errors
-    /// As [`Child::terminate`].
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.0.signal(signal)
-    }
-
-    /// As [`Child::terminate`].
-    ///
-    /// # Errors
-    /// As [`Child::terminate`].
-    pub fn terminate(&self) -> Result<()> {
-        self.0.signal(Signal::TERM)
-    }
-
-    /// As [`Child::kill`].
-    ///
-    /// # Errors
-    /// As [`Child::terminate`].
-    pub fn kill(&self) -> Result<()> {
-        self.0.signal(Signal::KILL)
-    }
-}
-
-impl AsFd for ActiveChild {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.sentinel()
-    }
-}
-
-impl fmt::Debug for ActiveChild {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        describe("ActiveChild", &self.0, f)
-    }
-}

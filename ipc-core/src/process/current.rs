@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ChildId, Error, Result};
 
 use crate::sys::fork_local::ForkLocal;
+use crate::sys::random;
 
 /// What a process is told about itself by its parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,14 +116,8 @@ impl AuthKey {
     /// # Errors
     /// [`Error::Os`] when the kernel has none to give.
     pub fn random() -> Result<AuthKey> {
-        let mut bytes = vec![0; 32];
-        // Straight from the kernel: a generator of the process would be shared by every clone of a fork server.
-        let mut filled = 0;
-        while filled < bytes.len() {
-            filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-                .map_err(|e| Error::os("could not make a key: getrandom", e))?;
-        }
-        Ok(AuthKey(bytes))
+        let bytes: [u8; 32] = random::bytes().map_err(|e| Error::os("could not make a key: getrandom", e))?;
+        Ok(AuthKey(bytes.to_vec()))
     }
 
     /// A key of the caller's choice; the empty key is one too.

@@ -1,14 +1,7 @@
 //! The children of this process together, and the process's own end.
 //!
-//! When a process exits normally (`main` returns, `std::process::exit`, or a child leaves), in this order:
-//! hooks of priority 0 and above run; daemon children get SIGTERM and a second to end; the other
-//! children are joined; the remaining hooks run. What is left then is killed through its lifeline. None of
-//! this happens when the process is killed, aborts or calls `_exit`; then the lifelines end all children at once.
-//!
-//! In the program's first process this is an atexit handler of the C library, registered with the first child
-//! or hook. It runs after `main` has returned, on the main thread, while other threads may still run; thread-local
-//! values of the main thread may be gone. Children made by other threads after that are killed, not joined.
-//! Registered from inside a shared library, it runs when that is unloaded.
+//! What happens at the exit, in which order, and the limits of it, stand in the crate's documentation, under "At exit";
+//! [`finish`] does it. In the program's first process it is an atexit handler of the C library; a child calls it when it leaves.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,11 +12,12 @@ use super::registry::Registry;
 use super::signal::Signal;
 use crate::error::Result;
 use crate::primitive::sync::Arc;
-use crate::process::child::ActiveChild;
+use crate::process::active::ActiveChild;
 use crate::sys;
 use crate::sys::fork_local::ForkLocal;
 
-/// How long a daemon has between SIGTERM and the end of its parent, which ends it as well.
+/// How long a daemon has between SIGTERM and the end of its parent, which ends it as well. Long enough for what a handler of SIGTERM
+/// does, short enough for a program that is to end. A constant: who wants another ends the daemon in a hook, and waits there.
 const GRACE: Duration = Duration::from_secs(1);
 
 struct Family {
@@ -47,7 +41,8 @@ pub(crate) fn registry() -> &'static Registry<Life> {
 }
 
 /// The children of this process that run, in no particular order. Those that have ended are waited for by
-/// this, and not among them; neither are detached ones, nor helpers of this crate.
+/// this, and not among them. Neither are detached ones, which are nobody's to wait for (a handle that was kept still is good for
+/// that), nor helpers of this crate.
 ///
 /// ```
 /// use ipc_core::{active_children, spawn, Context};
@@ -83,7 +78,7 @@ pub(crate) fn add(life: Arc<Life>) {
     registry().add(life);
 }
 
-/// The end of this process, as the module's documentation tells it. The second call does nothing.
+/// The end of this process, as the crate's documentation tells it. The second call does nothing.
 pub(crate) fn finish() {
     let Some(family) = FAMILY.get() else { return };
     if family.finished.swap(true, Ordering::Relaxed) {
@@ -101,7 +96,10 @@ pub(crate) fn finish() {
     for daemon in daemons.iter().filter(|d| matches!(d.body, Body::Process { .. })) {
         let _: Result<_> = daemon.wait(Some(deadline));
     }
-    for child in family.registry.running().into_iter().filter(kept).filter(|life| !life.daemon) {
+    let on_main_thread = sys::process::is_main_thread();
+    let awaited =
+        |life: &Arc<Life>| !life.daemon && (on_main_thread || !matches!(life.body, Body::Thread { .. }));
+    for child in family.registry.running().into_iter().filter(kept).filter(awaited) {
         let _: Result<_> = child.wait(None);
         child.drain_relayed();
     }

@@ -1,15 +1,7 @@
 //! Functions that run when a process ends, or when it was forked.
 //!
-//! **At exit** ([`at_exit`]) functions run in order of priority, the greatest first, and among equals the latest
-//! first: what was built last is taken down first. Those of priority 0 and more run before the children are joined
-//! and daemons terminated, those below 0 after. They run when the process exits normally (returning from `main`,
-//! [`std::process::exit`], the end of a child's function), and only in the process that registered them: a forked
-//! child has none of its parent's. Not after a signal, an abort, or `_exit`: nothing of the process runs then.
-//!
-//! **After a fork** ([`after_fork`]) functions run in each forked child before its function does, in the order they
-//! were registered, to replace what must not be shared: connections, caches, random generators.
-//!
-//! A panic in one function is reported on standard error, and the others run all the same.
+//! [`at_exit`] and [`after_fork`] say when and in which order. The lists of the two differ: exit functions belong to the process that
+//! registered them, so theirs is made anew in a forked child; what is to run after a fork must be there in the copy.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,8 +46,12 @@ impl fmt::Debug for ExitHook {
     }
 }
 
-/// Runs `f` once when this process exits normally; before its children are joined where `priority` is 0 or more,
-/// after it where it is less. Greater priorities run first, and the latest first among equals.
+/// Runs `f` once when this process exits normally; before its children are joined and daemons terminated where `priority` is 0 or more,
+/// after it where it is less. Greater priorities run first, and among equals the latest: what was built last is taken down first. When
+/// that is, and what happens around it: [at exit](crate#at-exit).
+///
+/// It runs in the process that registered it alone: a forked child has none of its parent's. After a signal, an abort or `_exit` nothing
+/// of the process runs. A panic in it is reported on standard error, and the others run all the same.
 ///
 /// Python's `multiprocessing.util.Finalize` with `exitpriority`.
 ///
@@ -112,8 +108,13 @@ impl ExitHook {
     }
 }
 
-/// Runs `f` in every child made by forking (`Context::fork`), before its function, to replace what parent and child
-/// must not share. It stays registered for good, in the children too.
+/// Runs `f` in every child that is made by copying this process, before its function, to replace what the two must not share:
+/// connections, caches, random generators. Several run in the order in which they were registered; a panic in one is reported on
+/// standard error, and the others run all the same. It stays registered for good, in the children too.
+///
+/// Copies are the children of [`Context::fork`](crate::Context::fork) and [`Builder::fork`](crate::Builder::fork), and those of a fork server,
+/// which are the server's: what its [preload](crate::Context::preload) has registered runs in each of them, what the calling process
+/// has registered does not.
 ///
 /// Python's `multiprocessing.util.register_after_fork`. A fork made by other code (`libc::fork`) does not run it.
 ///

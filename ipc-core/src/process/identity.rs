@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 
 use rustix::fs::{AtFlags, CWD, statat};
 
-use super::baseline::{Task, field};
+use super::task::{Task, field};
 use crate::sys::inherit;
 
 /// The lines of /proc/PID/status that belong to it.

@@ -7,8 +7,8 @@
 //! | mail | means | becomes |
 //! |---|---|---|
 //! | awaited | nothing has come yet | *here* when a frame comes, *none* when none can come any more |
-//! | here | a value or a failure, not yet handed out | *taken* |
-//! | taken | somebody has it | |
+//! | here | a value, not yet handed out; or a failure, which everybody gets | *taken*, if it is a value |
+//! | taken | somebody has the value | |
 //! | none | the child ended, or closed its end, without one | |
 //!
 //! | status | means | becomes |
@@ -32,6 +32,11 @@ pub trait Source {
 
     /// The next frame, without waiting.
     fn receive(&self) -> Receipt<Self::Mail>;
+
+    /// The same once more, of what may be handed out again: a failure.
+    fn again(_mail: &Self::Mail) -> Option<Self::Mail> {
+        None
+    }
 }
 
 /// What [`Source::receive`] found.
@@ -100,7 +105,7 @@ impl<M> Ledger<M> {
     }
 
     /// Takes the value or failure out, if it is there.
-    pub fn take(&self, source: &impl Source<Mail = M>) -> Mail<M> {
+    pub fn take<S: Source<Mail = M>>(&self, source: &S) -> Mail<M> {
         let ended = self.status(source).is_some();
         let mut state = self.state.lock();
         if !(ended && mutant::is("the mail of the dead is not looked for")) {
@@ -115,7 +120,15 @@ impl<M> Ledger<M> {
                 state.mail = Mail::None;
                 Mail::None
             }
-            here_or_taken => here_or_taken,
+            Mail::Here(mail) => {
+                if let Some(again) = S::again(&mail)
+                    && !mutant::is("a failure is given once")
+                {
+                    state.mail = Mail::Here(again);
+                }
+                Mail::Here(mail)
+            }
+            Mail::Taken => Mail::Taken,
         }
     }
 
@@ -131,8 +144,18 @@ impl<M> Ledger<M> {
         }
     }
 
-    /// Puts mail in that comes from no [`Source`]: that of a thread of this process.
-    pub fn put(&self, mail: M, code: i32) {
+    /// Puts mail in that comes from no [`Source`], that of a thread of this process, and only then has its end told by `end`: whoever
+    /// finds that it has ended finds its mail.
+    pub fn put(&self, mail: M, code: i32, end: impl FnOnce()) {
+        if mutant::is("a thread ends before it puts") {
+            end();
+            return self.keep(mail, code);
+        }
+        self.keep(mail, code);
+        end();
+    }
+
+    fn keep(&self, mail: M, code: i32) {
         let mut state = self.state.lock();
         state.mail = Mail::Here(mail);
         state.announced = Some(code);
@@ -142,7 +165,9 @@ impl<M> Ledger<M> {
     pub fn has_entered(&self, source: &impl Source<Mail = M>) -> bool {
         let ended = self.status(source).is_some();
         let mut state = self.state.lock();
-        state.draw(source);
+        if !(ended && mutant::is("the mail of the dead is not looked for")) {
+            state.draw(source);
+        }
         ended || state.entered || !matches!(state.mail, Mail::Awaited)
     }
 }
@@ -159,7 +184,12 @@ impl<M> State<M> {
                     self.mail = Mail::Here(mail);
                     self.announced = Some(code);
                 }
-                Receipt::Closed => self.mail = Mail::None,
+                Receipt::Closed => {
+                    self.mail = Mail::None;
+                    if mutant::is("a closed socket is a death") {
+                        self.status = Some(ExitStatus::unknown());
+                    }
+                }
             }
         }
     }

@@ -3,10 +3,9 @@
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::child::error_of;
 use super::exit::ExitStatus;
@@ -16,12 +15,23 @@ use super::relay::Relayed;
 use super::signal::Signal;
 use crate::entry::wire::{self, Failure};
 use crate::error::{ChildId, Error, Result};
-use crate::message::packet::{self, Frame, Received};
+use crate::message::packet::{self, Begun, Frame, Received};
 use crate::message::{self, descriptors};
 use crate::start::fork_server::client::ForkServer;
 use crate::sys::incarnation::Incarnation;
 use crate::sys::private::Private;
 use crate::{poll, sys};
+
+/// Sends a child the parent's end of its lifeline, so that it does not close with the parent.
+///
+/// A child that waits to be told what to be keeps it until it has let go of its own end. A child that runs never reads it, and a
+/// descriptor on its way counts as open as long as the receiving socket does, which ends with the child.
+pub(crate) fn give_lifeline(control: BorrowedFd<'_>, parents_end: BorrowedFd<'_>) -> io::Result<()> {
+    match packet::send(control, wire::DETACH, &[], &[parents_end]) {
+        Err(e) if wire::is_gone(&e) => Ok(()), // it has ended
+        sent => sent,
+    }
+}
 
 /// What a child leaves behind.
 pub(crate) enum Delivery {
@@ -39,9 +49,9 @@ pub(crate) enum Delivery {
 /// The parent's ends of a child's piped streams.
 #[derive(Default)]
 pub(crate) struct Pipes {
-    pub(crate) stdin: Option<ChildStdin>,
-    pub(crate) stdout: Option<ChildStdout>,
-    pub(crate) stderr: Option<ChildStderr>,
+    pub(crate) stdin: Option<Private>,
+    pub(crate) stdout: Option<Private>,
+    pub(crate) stderr: Option<Private>,
 }
 
 /// What runs the function.
@@ -49,12 +59,12 @@ pub(crate) enum Body {
     Process {
         pidfd: Private,
         control: Private,
+        /// What has come of a message that is not complete; drawn from by the ledger alone.
+        begun: Mutex<Begun>,
         lifeline: Mutex<Option<Private>>,
     },
     /// A thread of this process; the descriptor (an eventfd) becomes readable when it ends.
-    Thread {
-        ended: OwnedFd,
-    },
+    Thread { ended: OwnedFd },
 }
 
 /// See the module's documentation.
@@ -109,32 +119,41 @@ impl Life {
         if self.owner.is_this() {
             return self.exit_status().is_none();
         }
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
-        // The name, in brackets, may hold anything.
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ended = matches!(fields.next(), None | Some("Z" | "X"));
-        !ended && fields.next().is_some_and(|parent| parent.parse() == Ok(self.parent))
+        let found = sys::process::state_and_parent(self.pid);
+        found.is_some_and(|(state, parent)| !matches!(state, 'Z' | 'X') && parent == self.parent)
     }
 
     /// Waits until the child has ended; `None` when the deadline passed first.
+    ///
+    /// Of a child that another process traces the sentinel says at once that it has ended, and its status is the tracer's until that
+    /// lets go. Nothing tells when: so it is looked for now and then.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
         self.check_owner("wait for")?;
         loop {
             if let Some(status) = self.exit_status() {
                 return Ok(Some(status));
             }
-            if !poll::wait(&[self.sentinel()], deadline)
-                .map_err(|e| Error::os("could not wait for a child: poll", e))?
-            {
+            if !self.poll(&[self.sentinel()], deadline)? {
                 return Ok(None);
             }
+            if let Some(status) = self.exit_status() {
+                return Ok(Some(status));
+            }
+            if is_over(deadline) {
+                return Ok(None);
+            }
+            std::thread::sleep(until_next_look(deadline));
         }
+    }
+
+    fn poll(&self, descriptors: &[BorrowedFd<'_>], deadline: Option<Instant>) -> Result<bool> {
+        poll::wait(descriptors, deadline).map_err(|e| Error::os("could not wait for a child: poll", e))
     }
 
     /// Waits for the value or the failure; `None` when the deadline passed first.
     pub(crate) fn take_mail(&self, deadline: Option<Instant>) -> Result<Option<Delivery>> {
         self.check_owner("join")?;
-        let mut expired = false;
+        let (mut expired, mut woken) = (false, false);
         loop {
             match self.ledger.take(self) {
                 Mail::Here(delivery) => return Ok(Some(delivery)),
@@ -148,12 +167,20 @@ impl Life {
                 Mail::Awaited if expired => return Ok(None),
                 Mail::Awaited => {}
             }
-            let both = match &self.body {
-                Body::Process { pidfd, control, .. } => &[control.as_fd(), pidfd.as_fd()][..],
-                Body::Thread { ended } => &[ended.as_fd()],
+            woken = match &self.body {
+                // Woken for nothing by its end, which a tracer has (see `wait`). Then only its socket says something new.
+                Body::Process { pidfd, control, .. }
+                    if woken && poll::is_ready(pidfd.as_fd()).is_ok_and(|r| r) =>
+                {
+                    self.poll(&[control.as_fd()], Instant::now().checked_add(until_next_look(deadline)))?
+                }
+                Body::Process { pidfd, control, .. } => {
+                    self.poll(&[control.as_fd(), pidfd.as_fd()], deadline)?
+                }
+                Body::Thread { ended } => self.poll(&[ended.as_fd()], deadline)?,
             };
-            expired =
-                !poll::wait(both, deadline).map_err(|e| Error::os("could not wait for a child: poll", e))?;
+            // Not only where nothing came: a child may send for ever what is no mail.
+            expired = is_over(deadline);
         }
     }
 
@@ -161,8 +188,7 @@ impl Life {
     pub(crate) fn wait_entered(&self) -> Result<()> {
         let Body::Process { pidfd, control, .. } = &self.body else { return Ok(()) };
         while !self.ledger.has_entered(self) {
-            poll::wait(&[control.as_fd(), pidfd.as_fd()], None)
-                .map_err(|e| Error::os("could not wait for a child: poll", e))?;
+            self.poll(&[control.as_fd(), pidfd.as_fd()], None)?;
         }
         Ok(())
     }
@@ -195,17 +221,13 @@ impl Life {
 
     /// Cuts the child loose: it survives this process.
     ///
-    /// The lifeline's end that this process holds must not close with it. It is sent to the child, which never reads it: a
-    /// descriptor on its way counts as open as long as the receiving socket does, and that ends with the child.
+    /// The lifeline's end that this process holds must not close with it: see [`give_lifeline`].
     pub(crate) fn detach(&self) -> Result<()> {
         if let Body::Process { control, lifeline, .. } = &self.body {
             let mut lifeline = lifeline.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(parents_end) = lifeline.as_ref() {
-                match packet::send(control.as_fd(), wire::DETACH, &[], &[parents_end.as_fd()]) {
-                    Ok(()) => {}
-                    Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {} // it has ended
-                    Err(e) => return Err(Error::os(format!("could not detach {}: sendmsg", self.id()), e)),
-                }
+                give_lifeline(control.as_fd(), parents_end.as_fd())
+                    .map_err(|e| Error::os(format!("could not detach {}: sendmsg", self.id()), e))?;
                 *lifeline = None;
             }
         }
@@ -214,14 +236,14 @@ impl Life {
     }
 }
 
-impl Life {
-    /// Lets go of the lifeline: the child dies, unless it was detached.
-    pub(crate) fn cut(&self) -> Option<Private> {
-        match &self.body {
-            Body::Process { lifeline, .. } => lifeline.lock().unwrap_or_else(PoisonError::into_inner).take(),
-            Body::Thread { .. } => None,
-        }
-    }
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now())
+}
+
+/// How long to leave a child alone that a tracer keeps; until the deadline at most.
+fn until_next_look(deadline: Option<Instant>) -> Duration {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.map_or(sys::wait::KEPT, |left| left.min(sys::wait::KEPT))
 }
 
 impl Member for Life {
@@ -232,6 +254,19 @@ impl Member for Life {
 
 impl Source for Life {
     type Mail = Delivery;
+
+    /// What went wrong is the same for everybody who asks, as an exit status is.
+    fn again(mail: &Delivery) -> Option<Delivery> {
+        match mail {
+            Delivery::Value(_) | Delivery::Local(_) => None,
+            Delivery::Failure(failure) => Some(Delivery::Failure(failure.clone())),
+            Delivery::Garbage(what) => Some(Delivery::Garbage(what.clone())),
+            Delivery::Unread(operation, error) => Some(Delivery::Unread(
+                operation,
+                error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error),
+            )),
+        }
+    }
 
     fn reap(&self) -> Option<ExitStatus> {
         match &self.body {
@@ -246,12 +281,18 @@ impl Source for Life {
     }
 
     fn receive(&self) -> Receipt<Delivery> {
-        let Body::Process { control, .. } = &self.body else { return Receipt::Empty };
-        match packet::try_recv(control.as_fd()) {
+        let Body::Process { control, begun, .. } = &self.body else { return Receipt::Empty };
+        let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+        match packet::try_recv(control.as_fd(), &mut begun) {
             Ok(Received::Empty) => Receipt::Empty,
             Ok(Received::Closed) => Receipt::Closed,
             Ok(Received::Frame(frame)) => match frame.kind {
                 wire::ENTERED => Receipt::Entered,
+                wire::OVERFLOWED => {
+                    let failure = Failure::Overflow;
+                    let code = failure.exit_code();
+                    Receipt::Mail(Delivery::Failure(failure), code)
+                }
                 wire::RESULT => Receipt::Mail(Delivery::Value(frame), 0),
                 wire::FAILED => match descriptors::decode::<Failure>(&frame.body, frame.descriptors) {
                     Ok(failure) => {
@@ -263,6 +304,8 @@ impl Source for Life {
                 kind => Receipt::Mail(Delivery::Garbage(format!("a frame of unknown kind {kind}")), 1),
             },
             Err(e) if is_reset(&e) => Receipt::Closed,
+            // It died in the middle: its status says more.
+            Err(message::Error::Unfinished { .. }) => Receipt::Closed,
             Err(message::Error::Os { operation, source }) => {
                 Receipt::Mail(Delivery::Unread(operation, source), 1)
             }
@@ -274,4 +317,20 @@ impl Source for Life {
 /// The child died with a start message unread: its end is closed, and says so in this way.
 fn is_reset(error: &crate::message::Error) -> bool {
     matches!(error, message::Error::Os { source, .. } if source.raw_os_error() == Some(libc::ECONNRESET))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To detach a child that had died before it read what it was to be was an error.
+    #[test]
+    fn a_child_that_died_with_its_start_message_unread_is_detached() {
+        let [ours, theirs] = crate::start::socket_pair().unwrap();
+        packet::send(ours.as_fd(), wire::START, &[], &[]).unwrap();
+        drop(theirs);
+        // The kernel says so by two numbers, one after the other.
+        give_lifeline(ours.as_fd(), ours.as_fd()).unwrap();
+        give_lifeline(ours.as_fd(), ours.as_fd()).unwrap();
+    }
 }

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::{EventfdFlags, eventfd};
+
 use super::current;
 use crate::error::{Error, Result};
 use crate::sys::incarnation::Incarnation;
@@ -63,6 +65,27 @@ impl Parent {
     /// As [`join_timeout`](Parent::join_timeout).
     pub fn join(&self) -> Result<()> {
         self.join_deadline(None).map(drop)
+    }
+
+    /// A descriptor that becomes readable when it has ended, for poll and its kin: its pidfd, or where it has ended one that is
+    /// readable already. Each call opens one.
+    ///
+    /// ```
+    /// # fn main() -> ipc_core::Result<()> {
+    /// let watched = || ipc_core::parent().is_some_and(|parent| parent.sentinel().is_ok());
+    /// assert!(ipc_core::spawn(watched, ())?.join()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`join_timeout`](Parent::join_timeout).
+    pub fn sentinel(&self) -> Result<OwnedFd> {
+        let failed = |e: std::io::Error| Error::os("could not watch the parent process", e);
+        match self.pidfd().map_err(failed)? {
+            Some(pidfd) => Ok(pidfd),
+            None => eventfd(1, EventfdFlags::CLOEXEC).map_err(|e| failed(e.into())),
+        }
     }
 
     fn join_deadline(&self, deadline: Option<Instant>) -> Result<bool> {

@@ -56,6 +56,9 @@ impl<C: Member> Registry<C> {
         let mut members = self.members.lock();
         let gone = take_out(&mut members, |member| member.has_ended());
         let running = members.clone();
+        if mutant::is("a list takes all out") {
+            members.clear();
+        }
         drop(members);
         drop(gone);
         running

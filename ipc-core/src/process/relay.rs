@@ -3,7 +3,7 @@
 //! The thread is started with the first pipe and then waits in poll(2) for all of them, and for an eventfd that says
 //! that there is something new to do. It blocks all signals, so that no handler of the program runs on it. It never
 //! ends: it costs nothing while nobody writes. A forked child has no such thread and makes its own (see
-//! [`ForkLocal`]).
+//! [`ForkLocal`]), and none of the pipes: with a read end kept there a writer would believe that somebody reads.
 //!
 //! # The end of a child
 //!
@@ -21,10 +21,10 @@
 //! | a function given to [`lines`](super::stdio::Stdio::lines), by a panic | that line is lost, the relay goes on |
 
 use std::cell::Cell;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,10 @@ use rustix::io::{Errno, ioctl_fionread};
 use super::lines::Lines;
 use super::stdio::{Line, Sink, Stream};
 use crate::entry::panics;
-use crate::sys::descriptor::close_raw;
 use crate::sys::fork_local::ForkLocal;
 use crate::sys::incarnation::Incarnation;
 use crate::sys::inherit::BlockedSignals;
+use crate::sys::private::{self, Private};
 
 /// How much is read at once: what a pipe holds.
 const CHUNK: usize = 64 * 1024;
@@ -47,8 +47,9 @@ const CHUNK: usize = 64 * 1024;
 static RELAY: ForkLocal<Mutex<Shared>> = ForkLocal::new();
 
 thread_local! {
-    /// Set on the relay's own thread, which must not wait for itself.
-    static ON_RELAY: Cell<bool> = const { Cell::new(false) };
+    /// Set on the relay's own thread, which must not wait for itself. (If it forks, in the function of a line, the child's
+    /// thread is not the relay's.)
+    static ON_RELAY: Cell<Option<Incarnation>> = const { Cell::new(None) };
 }
 
 /// No code of the user's runs under these locks, so they are poisoned by nothing.
@@ -60,16 +61,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 struct Shared {
     /// Rung when there is an arrival, or a stream is to be drained. `None`: the thread was not started yet.
-    bell: Option<Arc<OwnedFd>>,
+    bell: Option<Arc<Private>>,
     /// Registered, and not yet taken over by the thread.
     arrivals: Vec<Open>,
-    /// All that are open, for a forked child to close.
-    open: Vec<Arc<Progress>>,
 }
 
 /// A stream in the hands of the thread.
 struct Open {
-    pipe: OwnedFd,
+    pipe: Private,
     stream: Stream,
     sink: Sink,
     pid: u32,
@@ -80,8 +79,6 @@ struct Open {
 /// What others see of a stream.
 struct Progress {
     name: Mutex<String>,
-    /// The number of the pipe's descriptor while it is open, else -1.
-    descriptor: AtomicI32,
     drains: Mutex<Drains>,
     changed: Condvar,
 }
@@ -99,7 +96,7 @@ struct Drains {
 ///
 /// The first call starts the thread: no descriptor or no thread can be had.
 pub(crate) fn register(
-    pipe: OwnedFd,
+    pipe: Private,
     stream: Stream,
     sink: Sink,
     name: &str,
@@ -115,11 +112,9 @@ pub(crate) fn register(
     };
     let progress = Arc::new(Progress {
         name: Mutex::new(name.to_owned()),
-        descriptor: AtomicI32::new(pipe.as_raw_fd()),
         drains: Mutex::default(),
         changed: Condvar::new(),
     });
-    shared.open.push(Arc::clone(&progress));
     let relayed =
         Relayed { progress: Arc::clone(&progress), bell: Arc::clone(&bell), owner: Incarnation::this() };
     shared.arrivals.push(Open { pipe, stream, sink, pid, progress, lines: Lines::default() });
@@ -128,34 +123,10 @@ pub(crate) fn register(
     Ok(relayed)
 }
 
-/// Holds the relay of this process still, for a fork.
-pub(crate) fn hold() -> Option<Held> {
-    RELAY.get().map(|relay| Held(lock(relay)))
-}
-
-/// See [`hold`].
-pub(crate) struct Held(#[expect(dead_code, reason = "held")] MutexGuard<'static, Shared>);
-
-/// Closes what a forked child has of its parent's relay: a pipe's read end kept there would let a writer believe that
-/// somebody reads.
-pub(crate) fn close_inherited_pipes() {
-    // Where the relay's thread has forked, in the function of a line: it is not the relay's here.
-    ON_RELAY.set(false);
-    let Some(relay) = RELAY.inherited() else { return };
-    // Held at the fork by a thread that is not here: a fork by other code. Then the descriptors stay, to no great harm.
-    let Ok(shared) = relay.try_lock() else { return };
-    for progress in &shared.open {
-        close_raw(progress.descriptor.swap(-1, Ordering::Relaxed));
-    }
-    if let Some(bell) = &shared.bell {
-        close_raw(bell.as_raw_fd());
-    }
-}
-
 /// A registered stream: what the child's handle keeps.
 pub(crate) struct Relayed {
     progress: Arc<Progress>,
-    bell: Arc<OwnedFd>,
+    bell: Arc<Private>,
     /// The process whose relay it is.
     owner: Incarnation,
 }
@@ -171,7 +142,7 @@ impl Relayed {
             return false;
         }
         let mut drains = lock(&self.progress.drains);
-        if drains.ended || ON_RELAY.get() {
+        if drains.ended || ON_RELAY.get().is_some_and(Incarnation::is_this) {
             return drains.ended;
         }
         drains.asked += 1;
@@ -197,13 +168,15 @@ impl Relayed {
     }
 }
 
-fn ring(bell: &OwnedFd) {
+fn ring(bell: &Private) {
     // Full means rung; nothing else can fail.
     let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
 }
 
-fn start(relay: &'static Mutex<Shared>) -> io::Result<Arc<OwnedFd>> {
-    let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+fn start(relay: &'static Mutex<Shared>) -> io::Result<Arc<Private>> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let [bell] = private::make(|| Ok([eventfd(0, flags)?]))?;
+    let bell = Arc::new(bell);
     let blocked = BlockedSignals::all()?;
     let mine = Arc::clone(&bell);
     std::thread::Builder::new().name("ipc-relay".to_owned()).spawn(move || run(relay, &mine))?;
@@ -211,8 +184,8 @@ fn start(relay: &'static Mutex<Shared>) -> io::Result<Arc<OwnedFd>> {
     Ok(bell)
 }
 
-fn run(relay: &'static Mutex<Shared>, bell: &OwnedFd) {
-    ON_RELAY.set(true);
+fn run(relay: &'static Mutex<Shared>, bell: &Private) {
+    ON_RELAY.set(Some(Incarnation::this()));
     let mut streams: Vec<Open> = Vec::new();
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -222,7 +195,7 @@ fn run(relay: &'static Mutex<Shared>, bell: &OwnedFd) {
             if !ready || stream.read_some(&mut chunk) {
                 alive.push(stream);
             } else {
-                stream.end(relay);
+                stream.end();
             }
         }
         streams = alive;
@@ -241,7 +214,7 @@ fn run(relay: &'static Mutex<Shared>, bell: &OwnedFd) {
                     stream.progress.changed.notify_all();
                     alive.push(stream);
                 }
-                Some(_) => stream.end(relay),
+                Some(_) => stream.end(),
             }
         }
         streams = alive;
@@ -249,7 +222,7 @@ fn run(relay: &'static Mutex<Shared>, bell: &OwnedFd) {
 }
 
 /// Waits for the bell or a stream; says which streams to look at.
-fn wait(bell: &OwnedFd, streams: &[Open]) -> Vec<bool> {
+fn wait(bell: &Private, streams: &[Open]) -> Vec<bool> {
     let pipes = streams.iter().map(|stream| stream.pipe.as_fd());
     let mut polled: Vec<PollFd<'_>> =
         pipes.chain([bell.as_fd()]).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
@@ -302,14 +275,12 @@ impl Open {
     }
 
     /// The stream is over: the rest is delivered, then pipe and function are dropped, then the waiting are told.
-    fn end(mut self, relay: &Mutex<Shared>) {
+    fn end(mut self) {
         self.deliver(Lines::finish);
         let Open { pipe, sink, progress, .. } = self;
-        progress.descriptor.store(-1, Ordering::Relaxed);
         drop(pipe);
         // What the user's function has captured may panic when dropped.
         panics::contain(|| drop(sink));
-        lock(relay).open.retain(|other| !Arc::ptr_eq(other, &progress));
         lock(&progress.drains).ended = true;
         progress.changed.notify_all();
     }
@@ -335,7 +306,7 @@ impl Open {
 /// parent's own.
 fn print(name: &str, pid: u32, stream: Stream, line: &[u8]) {
     let mut text = Vec::with_capacity(line.len() + name.len() + 16);
-    text.extend_from_slice(format!("[{name} {pid}] ").as_bytes());
+    text.extend_from_slice(format!("[{} {pid}] ", Plain(name)).as_bytes());
     text.extend_from_slice(String::from_utf8_lossy(line).as_bytes());
     text.push(b'\n');
     // A parent without a readable output loses the lines, as a child with one would.
@@ -346,6 +317,17 @@ fn print(name: &str, pid: u32, stream: Stream, line: &[u8]) {
         }
         Stream::Stderr => io::stderr().lock().write_all(&text),
     };
+}
+
+/// A name as it may stand in a line: control characters would end it, or speak to the terminal.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() { write!(f, "{}", c.escape_debug()) } else { f.write_char(c) }
+        })
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,11 @@ impl Limit {
         Limit { soft: limit.current, hard: limit.maximum }
     }
 
+    /// Whether what is enforced is within its bound; the system takes no other.
+    pub(crate) fn is_consistent(self) -> bool {
+        self.soft.unwrap_or(u64::MAX) <= self.hard.unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn set(self, resource: Resource) -> rustix::io::Result<()> {
         rustix::process::setrlimit(resource.to_rustix(), Rlimit { current: self.soft, maximum: self.hard })
     }
@@ -101,6 +106,15 @@ mod tests {
             limit.set(resource).unwrap_or_else(|error| panic!("{resource}: {error}"));
             assert_eq!(Limit::get(resource), limit, "{resource}");
         }
+    }
+
+    #[test]
+    fn no_limit_is_above_every_bound_but_its_like() {
+        let is_consistent = |soft, hard| Limit { soft, hard }.is_consistent();
+        assert!(is_consistent(Some(1), Some(1)) && is_consistent(Some(1), None) && is_consistent(None, None));
+        assert!(!is_consistent(Some(2), Some(1)) && !is_consistent(None, Some(1)));
+        // The system's own number for no limit.
+        assert!(is_consistent(Some(u64::MAX), None) && is_consistent(None, Some(u64::MAX)));
     }
 
     #[test]

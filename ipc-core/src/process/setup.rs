@@ -7,7 +7,7 @@
 //!
 //! # The order, and why
 //!
-//! 1. the environment: it allocates, so it comes before a limit on memory;
+//! 1. the environment: it allocates, so it comes before a limit on memory; and the name in `ps`;
 //! 2. the directory that was the parent's: the parent stands in it, though the child's new user might not get there;
 //! 3. limits, processors, nice value: raising them needs privileges that step 4 gives up;
 //! 4. groups, group, user: in this order, for without the user the groups can no longer be set. Who leaves root
@@ -17,18 +17,20 @@
 //! 6. umask and ignored signals, which need no rights;
 //! 7. the signal mask last, so that no signal arrives in a child half made.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::Mode;
 use rustix::process::{chdir, setpriority_process, umask};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_setaffinity, set_name};
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
 use super::resource::{Limit, Resource};
+use super::task::{Task, field};
+use crate::error::Error;
 use crate::sys::inherit;
 
 /// What to set; `None` and empty leave things as they are.
@@ -58,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) ignored: Vec<(i32, bool)>,
     /// The blocked signals, bit 0 being signal 1.
     pub(crate) signal_mask: Option<u64>,
+    /// What `ps` and `top` call it: an executed child would be `exe`, after `/proc/self/exe`.
+    pub(crate) command: Option<CString>,
 }
 
 /// A step that failed.
@@ -97,16 +101,69 @@ impl Setup {
         *self == Setup::default()
     }
 
+    /// The first of what is to be set, in words, for who has to refuse it.
+    pub(crate) fn asked(&self) -> Option<&'static str> {
+        let asked = [
+            (self.environment.is_some(), "an environment"),
+            (self.start_dir.is_some() || self.current_dir.is_some(), "a working directory"),
+            (!self.rlimits.is_empty(), "a resource limit"),
+            (self.affinity.is_some(), "a choice of processors"),
+            (self.nice.is_some(), "a nice value"),
+            (self.uid.is_some(), "a user"),
+            (self.gid.is_some(), "a group"),
+            (self.groups.is_some(), "supplementary groups"),
+            (self.umask.is_some(), "a umask"),
+            (!self.ignored.is_empty() || self.signal_mask.is_some(), "signals to block or ignore"),
+        ];
+        asked.into_iter().find_map(|(asked, what)| asked.then_some(what))
+    }
+
+    /// Refuses what the system would not refuse but take for something else: a user of -1 is "leave it as it is" to setresuid(2),
+    /// nice values and umasks are cut until they fit; and what it would refuse without a word about what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let invalid = |what: String, why: &str| Err(Error::Invalid { what, why: why.into() });
+        let no_id = "the system takes that number for \"leave it as it is\"";
+        let groups = self.groups.as_deref().unwrap_or_default();
+        if self.uid == Some(u32::MAX) {
+            return invalid(format!("the user {}", u32::MAX), no_id);
+        }
+        if self.gid == Some(u32::MAX) || groups.contains(&u32::MAX) {
+            return invalid(format!("the group {}", u32::MAX), no_id);
+        }
+        for (resource, limit) in &self.rlimits {
+            if !limit.is_consistent() {
+                let why = "the limit in force cannot be above the hard one, up to which it may be raised";
+                return invalid(format!("setting {resource} to {limit}"), why);
+            }
+        }
+        if self.affinity.as_ref().is_some_and(Vec::is_empty) {
+            return invalid("a choice of no processors".into(), "a child needs one to run on");
+        }
+        match (self.nice, self.umask) {
+            (Some(nice), _) if !(-20..=19).contains(&nice) => {
+                invalid(format!("the nice value {nice}"), "nice values are -20 to 19")
+            }
+            (_, Some(umask)) if umask > 0o777 => {
+                invalid(format!("the umask {umask:#o}"), "a umask has the nine bits of 0o777")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Does all of it, in the order that the module explains, up to the first failure. Takes it out of `self`, for
     /// the environment is kept for good.
     ///
     /// # Safety
     ///
-    /// The calling thread is the only one of the process: the environment is replaced under everybody's feet.
+    /// Where there is an environment, the calling thread is the only one of the process: it is replaced under everybody's feet.
     pub(crate) unsafe fn apply(self) -> Result<(), Failed> {
         if let Some(environment) = self.environment {
-            // SAFETY: there is no other thread, says the caller.
+            // SAFETY: there is no other thread, says the caller of one with an environment.
             unsafe { inherit::replace_environment(environment.into_block()) };
+        }
+        if let Some(command) = &self.command {
+            // Nothing depends on it.
+            let _ = set_name(command);
         }
         if let Some(directory) = &self.start_dir {
             enter(directory)?;
@@ -139,7 +196,10 @@ impl Setup {
 }
 
 fn pin(processors: &[u32]) -> Result<(), Failed> {
-    let text = || format!("pin to the processors {processors:?}");
+    let text = || {
+        let allowed = allowed().map(|list| format!(" (allowed here: {list})")).unwrap_or_default();
+        format!("pin to the processors {processors:?}{allowed}")
+    };
     let mut set = CpuSet::new();
     for processor in processors {
         let processor = usize::try_from(*processor).unwrap_or(usize::MAX);
@@ -149,6 +209,17 @@ fn pin(processors: &[u32]) -> Result<(), Failed> {
         set.set(processor);
     }
     step(sched_setaffinity(None, &set), text)
+}
+
+/// The processors that this thread could be pinned to, as the kernel lists them: `0-3,8`. It is pinned to them by that: for a child that
+/// is about to end.
+fn allowed() -> Option<String> {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|processor| all.set(processor));
+    // The kernel leaves out those that are not there, or in no cpuset of ours.
+    sched_setaffinity(None, &all).ok()?;
+    let status = Task::open().and_then(|task| task.read("status")).ok()?;
+    Some(String::from_utf8_lossy(field(&status, "Cpus_allowed_list")?).into_owned())
 }
 
 fn change_user(groups: Option<&[u32]>, gid: Option<u32>, uid: Option<u32>) -> Result<(), Failed> {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::sys::private::{self, Private};
+
 /// Which of the two output streams a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {
@@ -93,7 +95,7 @@ impl Stdio {
     /// Every line the child writes is printed by the parent on the same stream, as `[name pid] text`. Lines are
     /// written whole, one write each: lines of several children never mix.
     ///
-    /// For standard output and error; as standard input it makes `spawn` fail.
+    /// For standard output and error; as standard input it is [`Error::Invalid`](crate::Error::Invalid).
     pub fn relay() -> Stdio {
         Stdio(Kind::Relay(Sink::Print))
     }
@@ -104,7 +106,7 @@ impl Stdio {
     /// children wait when their pipes are full. A panic is reported on standard error as any other, loses that line,
     /// and nothing else.
     ///
-    /// For standard output and error; as standard input it makes `spawn` fail.
+    /// For standard output and error; as standard input it is [`Error::Invalid`](crate::Error::Invalid).
     pub fn lines(f: impl Fn(Line) + Send + Sync + 'static) -> Stdio {
         Stdio(Kind::Relay(Sink::Call(Arc::new(f))))
     }
@@ -119,25 +121,32 @@ impl Stdio {
         matches!(self.0, Kind::Null)
     }
 
+    /// Whether its lines are passed on, which only output's can be.
+    pub(crate) fn is_relayed(&self) -> bool {
+        matches!(self.0, Kind::Relay(_))
+    }
+
     /// Opens what is to be opened: the child's end (`None`: the parent's own), and what the parent keeps.
     ///
     /// # Errors
     ///
-    /// The descriptors are exhausted; `/dev/null` is missing; `InvalidInput` where standard input is to be relayed.
-    pub(crate) fn resolve(self, which: Which) -> io::Result<(Option<OwnedFd>, ParentSide)> {
+    /// The descriptors are exhausted; `/dev/null` is missing; `InvalidInput` where standard input is to be relayed, which
+    /// the builder refuses before.
+    pub(crate) fn resolve(self, which: Which) -> io::Result<(Option<Private>, ParentSide)> {
         match self.0 {
             Kind::Inherit => Ok((None, ParentSide::Nothing)),
             Kind::Null => {
                 let flags = OFlags::RDWR | OFlags::CLOEXEC;
-                Ok((Some(openat(CWD, c"/dev/null", flags, Mode::empty())?), ParentSide::Nothing))
+                let null = openat(CWD, c"/dev/null", flags, Mode::empty())?;
+                Ok((Some(Private::from(null)), ParentSide::Nothing))
             }
-            Kind::Descriptor(descriptor) => Ok((Some(descriptor), ParentSide::Nothing)),
+            Kind::Descriptor(descriptor) => Ok((Some(descriptor.into()), ParentSide::Nothing)),
             Kind::Piped => {
-                let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+                let [read, write] = pipe()?;
                 Ok(match which {
-                    Which::Stdin => (Some(read), ParentSide::Stdin(write.into())),
-                    Which::Stdout => (Some(write), ParentSide::Stdout(read.into())),
-                    Which::Stderr => (Some(write), ParentSide::Stderr(read.into())),
+                    Which::Stdin => (Some(read), ParentSide::Stdin(write)),
+                    Which::Stdout => (Some(write), ParentSide::Stdout(read)),
+                    Which::Stderr => (Some(write), ParentSide::Stderr(read)),
                 })
             }
             Kind::Relay(sink) => {
@@ -149,11 +158,16 @@ impl Stdio {
                     Which::Stdout => Stream::Stdout,
                     Which::Stderr => Stream::Stderr,
                 };
-                let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+                let [read, write] = pipe()?;
                 Ok((Some(write), ParentSide::Relay { pipe: read, stream, sink }))
             }
         }
     }
+}
+
+/// A pipe whose ends no forked sibling has: it would keep the end of the stream from being seen.
+fn pipe() -> io::Result<[Private; 2]> {
+    private::make(|| Ok(pipe_with(PipeFlags::CLOEXEC)?.into()))
 }
 
 /// A standard stream, by what it is for.
@@ -167,12 +181,12 @@ pub(crate) enum Which {
 /// What the parent keeps of a stream.
 pub(crate) enum ParentSide {
     Nothing,
-    Stdin(ChildStdin),
-    Stdout(ChildStdout),
-    Stderr(ChildStderr),
+    Stdin(Private),
+    Stdout(Private),
+    Stderr(Private),
     /// To be given to [`relay::register`](super::relay::register) once the child has a pid.
     Relay {
-        pipe: OwnedFd,
+        pipe: Private,
         stream: Stream,
         sink: Sink,
     },
@@ -217,28 +231,31 @@ mod tests {
 
     fn open(stdio: Stdio, which: Which) -> (OwnedFd, ParentSide) {
         let (child, parent) = stdio.resolve(which).unwrap();
-        (child.unwrap(), parent)
+        (child.unwrap().into(), parent)
+    }
+
+    fn file(end: Private) -> File {
+        OwnedFd::from(end).into()
     }
 
     #[test]
     fn pipes_lead_the_right_way() {
-        let (child, ParentSide::Stdin(mut parent)) = open(Stdio::piped(), Which::Stdin) else { panic!() };
-        parent.write_all(b"in").unwrap();
-        drop(parent);
+        let (child, ParentSide::Stdin(parent)) = open(Stdio::piped(), Which::Stdin) else { panic!() };
+        file(parent).write_all(b"in").unwrap();
         let mut text = String::new();
         File::from(child).read_to_string(&mut text).unwrap();
         assert_eq!(text, "in");
 
-        let (child, ParentSide::Stdout(mut parent)) = open(Stdio::piped(), Which::Stdout) else { panic!() };
+        let (child, ParentSide::Stdout(parent)) = open(Stdio::piped(), Which::Stdout) else { panic!() };
         File::from(child).write_all(b"out").unwrap();
         text.clear();
-        parent.read_to_string(&mut text).unwrap();
+        file(parent).read_to_string(&mut text).unwrap();
         assert_eq!(text, "out");
 
-        let (child, ParentSide::Stderr(mut parent)) = open(Stdio::piped(), Which::Stderr) else { panic!() };
+        let (child, ParentSide::Stderr(parent)) = open(Stdio::piped(), Which::Stderr) else { panic!() };
         File::from(child).write_all(b"err").unwrap();
         text.clear();
-        parent.read_to_string(&mut text).unwrap();
+        file(parent).read_to_string(&mut text).unwrap();
         assert_eq!(text, "err");
     }
 

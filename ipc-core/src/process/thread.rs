@@ -16,9 +16,10 @@ use super::family;
 use super::ledger::Ledger;
 use super::life::{Body, Delivery, Life, Pipes};
 use crate::entry::panics;
+use crate::entry::trace::__rust_begin_short_backtrace;
 use crate::entry::wire::Failure;
 use crate::entry::{Function, Message};
-use crate::error::{Error, Result};
+use crate::error::{Call, Error, Result};
 use crate::primitive::sync::Arc;
 use crate::sys::incarnation::Incarnation;
 
@@ -29,10 +30,10 @@ where
     A: Message,
     F::Output: Message,
 {
-    let failed = |what: &str, e: std::io::Error| Error::os(format!("could not start a child: {what}"), e);
+    let failed = |what: &str, e| Error::os_in(Call::Thread, format!("could not start a child: {what}"), e);
     let ended = match eventfd(0, EventfdFlags::CLOEXEC) {
         Ok(ended) => ended,
-        Err(e) => return Err((args, failed("eventfd", e.into()))),
+        Err(e) => return Err((args, failed("eventfd", std::io::Error::from(e)))),
     };
     let life = Arc::new(Life {
         name: Mutex::new(identity.name.clone()),
@@ -53,19 +54,23 @@ where
     let started = std::thread::Builder::new().name(name).spawn(move || {
         let Ok(args) = receive.recv() else { return };
         panics::install();
-        let call = || panics::watch(|| catch_unwind(AssertUnwindSafe(|| f.call(args))));
-        match current::as_thread(identity, call) {
-            Ok(value) => theirs.ledger.put(Delivery::Local(Box::new(value)), 0),
+        let call = || {
+            panics::watch(|| catch_unwind(AssertUnwindSafe(|| __rust_begin_short_backtrace(|| f.call(args)))))
+        };
+        let (delivery, code) = match current::as_thread(identity, call) {
+            Ok(value) => (Delivery::Local(Box::new(value)), 0),
             Err(panic) => {
                 let failure = Failure::Panicked(panic);
                 let code = failure.exit_code();
-                theirs.ledger.put(Delivery::Failure(failure), code);
+                (Delivery::Failure(failure), code)
             }
-        }
-        if let Body::Thread { ended } = &theirs.body {
-            // Eight bytes into a counter that is zero: there is room.
-            let _ = rustix::io::write(ended, &1_u64.to_ne_bytes());
-        }
+        };
+        theirs.ledger.put(delivery, code, || {
+            if let Body::Thread { ended } = &theirs.body {
+                // Eight bytes into a counter that is zero: there is room.
+                let _ = rustix::io::write(ended, &1_u64.to_ne_bytes());
+            }
+        });
     });
     if let Err(e) = started {
         return Err((args, failed("thread", e)));

@@ -8,7 +8,7 @@ use std::ptr;
 use super::{Cradle, Newborn, as_this_process};
 use crate::entry::hook;
 use crate::entry::image::Image;
-use crate::error::{Error, Ran, Result};
+use crate::error::{Call, Error, Ran, Result};
 use crate::process::environment::Environment;
 use crate::process::setup::Setup;
 use crate::{lifeline, sys};
@@ -17,9 +17,10 @@ use crate::{lifeline, sys};
 pub(crate) fn newborn(environment: Option<&Environment>) -> Result<(Newborn, Setup)> {
     hook::check()?;
     Image::this().verify()?;
-    let setup = as_this_process()?;
+    let mut setup = as_this_process()?;
+    setup.command = command();
     let Cradle { ours, theirs } = Cradle::new()?;
-    let keep = [theirs.control.as_raw_fd(), theirs.lifeline.as_raw_fd()];
+    let keep = [theirs.control.as_fd().as_raw_fd(), theirs.lifeline.as_fd().as_raw_fd()];
 
     let argv: Vec<CString> =
         std::env::args_os().filter_map(|arg| CString::new(arg.into_vec()).ok()).collect();
@@ -45,10 +46,19 @@ pub(crate) fn newborn(environment: Option<&Environment>) -> Result<(Newborn, Set
         keep,
         close_range: !sys::switch::is_off("close_range"),
     })
-    .map_err(|(step, e)| Error::os(format!("could not start a child: {step}"), e).with_ran(Ran::DidNotRun))?;
+    .map_err(|(step, e)| {
+        Error::os_in(Call::Process, format!("could not start a child: {step}"), e).with_ran(Ran::DidNotRun)
+    })?;
     crash_point!("parent: child executed");
     lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
     Ok((ours.into_newborn(born, true), setup))
+}
+
+/// What this process is called; where that cannot be read the child keeps the name that the kernel makes of its path.
+fn command() -> Option<CString> {
+    let mut name = std::fs::read("/proc/self/comm").ok()?;
+    name.pop_if(|last| *last == b'\n');
+    CString::new(name).ok()
 }
 
 const MARKER_PREFIX: &str = "IPC_CORE_CHILD=";

@@ -11,7 +11,7 @@
 //! | std's standard output | held by the forking thread, and released in both |
 //! | who this process is ([`current`]) | the same |
 //! | the private descriptors ([`sys::private`]) | the same |
-//! | the relay of the parent, whose pipes are closed | the same |
+//! | the open spans of `tracing`, in a child that relays them | the same |
 //! | std's panic hook | not set in the child, but before the fork |
 //! | what is made once in a process (`OnceLock`: image, switches, default context) | made before the fork |
 //! | children, hooks, relay, fork servers | every process has its own ([`sys::fork_local`]) |
@@ -29,9 +29,9 @@ use super::{Context, Cradle, Newborn, as_this_process};
 use crate::entry::bootstrap::{self, InMemory, Inherited};
 use crate::entry::image::Image;
 use crate::entry::{hook, panics};
-use crate::error::{Error, Ran, Result};
+use crate::error::{Call, Error, Ran, Result};
+use crate::process::current;
 use crate::process::setup::Setup;
-use crate::process::{current, relay};
 use crate::{lifeline, sys};
 
 /// A child that is a copy of this process, and waits for its start message.
@@ -58,6 +58,7 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
     let Cradle { ours, theirs } = Cradle::new()?;
     let held = Held::new();
     let forked = sys::private::fork_without(
+        &[theirs.control.as_fd(), theirs.lifeline.as_fd()],
         // SAFETY: whoever made the `Context` or called `Builder::fork` has vouched for what the child runs. What this crate
         // itself runs there takes no lock that another thread can have held: see the table above.
         || unsafe { sys::clone::fork() },
@@ -72,16 +73,16 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
         Ok(None) => {
             sys::process::set_cloned();
             drop(ours);
-            relay::close_inherited_pipes();
             bootstrap::close_own();
-            let inherited = Inherited { control: theirs.control, lifeline: theirs.lifeline };
+            let inherited = Inherited { control: theirs.control.into(), lifeline: theirs.lifeline.into() };
             match function {
                 Some(function) => bootstrap::enter_with(inherited, function),
                 None => bootstrap::enter(inherited),
             }
         }
         Err((call, e)) => {
-            Err(Error::os(format!("could not start a child: {call}"), e).with_ran(Ran::DidNotRun))
+            let failed = format!("could not start a child: {call}");
+            Err(Error::os_in(Call::Process, failed, e).with_ran(Ran::DidNotRun))
         }
     }
 }
@@ -91,7 +92,8 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
 struct Held {
     stdout: StdoutLock<'static>,
     me: MutexGuard<'static, Option<current::Identity>>,
-    relay: Option<relay::Held>,
+    #[cfg(feature = "tracing")]
+    spans: crate::logging::Held,
 }
 
 impl Held {
@@ -102,6 +104,11 @@ impl Held {
         Image::this();
         sys::switch::is_off("");
         Context::default();
-        Held { stdout: sys::runtime::flush_before_copy(), me: current::lock(), relay: relay::hold() }
+        Held {
+            stdout: sys::runtime::flush_before_copy(),
+            me: current::lock(),
+            #[cfg(feature = "tracing")]
+            spans: crate::logging::hold(),
+        }
     }
 }

@@ -1,11 +1,4 @@
-//! Start methods: three ways to a new process, and one way to a thread.
-//!
-//! | method | how | costs | the child's memory |
-//! |---|---|---|---|
-//! | `Spawn` | exec of this program's own image | as `std::process::Command` | fresh |
-//! | `ForkServer` (default) | a process that was exec'd once and has one thread forks each child | a sixth of that | the server's, shared until written |
-//! | `Fork` | `fork` of the calling process; `unsafe` | grows with the caller's memory | the caller's, as it is at that moment |
-//! | `Thread` | a thread, for tests and tasks that need no isolation | least | the caller's own |
+//! Start methods: three ways to a new process, and one way to a thread. [`StartMethod`] compares them.
 //!
 //! Whichever way, what comes out is a [`Newborn`]: a process that waits on its control socket to be told what to be and what
 //! to run ([`entry::bootstrap`](crate::entry::bootstrap)). Nothing after that depends on the method.
@@ -19,11 +12,12 @@ pub(crate) mod fork_server;
 pub(crate) mod supply;
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock, Weak};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::connection::{self, Connection, Receiver, Sender};
 use crate::entry::identity::Name;
 use crate::entry::{Function, Message};
 use crate::error::{Error, Ran, Result};
@@ -35,11 +29,21 @@ use crate::process::setup::Setup;
 use crate::process::signal::Signal;
 use crate::process::spawn_error::SpawnError;
 use crate::sys::clone::Born;
-use crate::sys::private::Private;
+use crate::sys::private::{self, Private};
 use crate::{lifeline, sys};
 use fork_server::client::ForkServer;
 
-/// The ways in which a child comes into being; see [`Context`].
+/// The ways in which a child comes into being. A [`Context`] chooses one.
+///
+/// | method | how | costs | the child's memory | made by |
+/// |---|---|---|---|---|
+/// | `Spawn` | exec of this program's own image | as `std::process::Command` | fresh | [`Context::exec`] |
+/// | `ForkServer` (default) | a process that was exec'd once and has one thread forks each child | a sixth of that | the server's, shared until written | [`Context::fork_server`] |
+/// | `Fork` | `fork` of the calling process; `unsafe` | grows with the caller's memory | the caller's, as it is at that moment | [`Context::fork`] |
+/// | `Thread` | a thread, for tests and tasks that need no isolation | least | the caller's own | [`Context::threads`] |
+///
+/// Where nothing speaks for another, the default is right. `Spawn` is for a process that has sandboxed itself, `Fork` for children that
+/// need what cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
@@ -53,7 +57,8 @@ pub enum StartMethod {
     Thread,
 }
 
-/// A start method as a value. Cloning is cheap, and clones share their fork server.
+/// A [start method](StartMethod) as a value. Cloning is cheap, and clones share their fork server. There is no global method that a
+/// library could change under a program.
 ///
 /// The default, which [`spawn`](crate::spawn) uses, is one fork server for the whole program, started with the first child.
 ///
@@ -88,8 +93,15 @@ impl Context {
     /// A fork server of one's own: [`StartMethod::ForkServer`]. It is started with the first child, and ends when the last clone of
     /// this context is dropped; children live on. What the calling process has changed since then goes with each request
     /// (environment, working directory, standard streams, umask, limits, affinity, signal mask, nice value); what
-    /// cannot go replaces the server (user and groups, capabilities, namespaces, cgroup, root directory, session).
+    /// cannot go replaces the server (user and groups, capabilities, `no_new_privs`, seccomp filters, namespaces, cgroup, root directory,
+    /// session, process group; a working directory that has no name any more, a raised limit of descriptors).
     /// Where a fork server cannot be had, children are executed; [`fallback`](Context::fallback) says why.
+    ///
+    /// What is neither of both, children have as it was when the server started: `oom_score_adj`, scheduling policy, I/O priority, timer
+    /// slack, personality. Who changes one of these and wants it in children uses [`exec`](Context::exec), or a new context.
+    ///
+    /// A child is cloned without the C library's `fork`: what a library has registered with `pthread_atfork` does not run. That matters
+    /// only to what a [preload](Context::preload) has set up, for otherwise nothing has run in the server.
     pub fn fork_server() -> Context {
         Context(Way::ForkServer(Arc::new(ForkServer::new(None))))
     }
@@ -101,13 +113,18 @@ impl Context {
     /// # Safety
     /// In the child only the thread that forked exists. A lock that another thread held at that moment stays locked
     /// for ever, and what it protected may be half changed; that includes locks inside libraries. The caller vouches that
-    /// this process has one thread, or that what the child runs touches nothing that another thread could have held.
+    /// this process has one thread, or that what the child runs touches nothing that another thread could have held. Standard output, and
+    /// what this crate itself takes in the child, may be used: the fork waits until they are free, and holds them. A child that panics may
+    /// hang if another thread was reporting a panic, or setting a panic hook, at that moment.
+    ///
+    /// A thread that panics cannot fork: that is [`Error::Unsupported`].
     pub unsafe fn fork() -> Context {
         Context(Way::Fork)
     }
 
     /// Each child is a thread of the calling process: [`StartMethod::Thread`]. The same interface for tests and for tasks that
-    /// need no isolation; what only a process has is [`Error::Unsupported`].
+    /// need no isolation; what only a process has is [`Error::Unsupported`]. The first of them puts a panic hook before the process's
+    /// own, to tell the error where the function panicked; the process's own is called after it as ever.
     pub fn threads() -> Context {
         Context(Way::Threads)
     }
@@ -115,10 +132,13 @@ impl Context {
     /// Has the fork server run `f` once, when it starts: what it loads, all children share until they write to it. Where the
     /// server is replaced, it runs again.
     ///
-    /// It must leave no threads behind. If it panics, exits, or does leave threads, the next spawn returns
+    /// It must leave no threads behind. Children that it starts are the server's: they end with it, and are not its copies'. If it panics, exits, or does leave threads, the next spawn returns
     /// [`Error::Preload`]. In the children of such a server the function runs on a fresh thread, so
-    /// that random keys which the preload may have made are not shared. No effect on other start methods: there is no
-    /// process to run it in.
+    /// that random keys which the preload may have made are not shared. No effect on other start methods, nor after a
+    /// [`fallback`](Context::fallback): there is no process to run it in.
+    ///
+    /// A context has one preload, and the last one counts: to load two things, load both in one function. The context that this
+    /// returns has a server of its own.
     #[must_use]
     pub fn preload<F: Function<(), Output = ()>>(self, f: F) -> Context {
         match self.0 {
@@ -147,6 +167,32 @@ impl Context {
         Builder::new().context(self)
     }
 
+    /// A pipe to and from children of this kind: as [`pipe`](crate::pipe()), and for [`Context::threads`] in memory, where values are
+    /// moved and not encoded.
+    ///
+    /// ```
+    /// let context = ipc_core::Context::threads();
+    /// let (sender, receiver) = context.pipe::<String>()?;
+    /// let child = context.spawn(|sender: ipc_core::Sender<String>| sender.send("moved".into()).is_ok(), (sender,))?;
+    /// assert_eq!(receiver.recv()?, "moved");
+    /// assert!(child.join()?);
+    /// # Ok::<(), ipc_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`pipe`](crate::pipe()).
+    pub fn pipe<T: Message>(&self) -> Result<(Sender<T>, Receiver<T>)> {
+        if self.is_threads() { connection::pipe::pipe_in_memory() } else { crate::pipe() }
+    }
+
+    /// As [`pipe`](Context::pipe), with two directions: as [`duplex`](crate::duplex()).
+    ///
+    /// # Errors
+    /// As [`duplex`](crate::duplex()).
+    pub fn duplex<S: Message, R: Message>(&self) -> Result<(Connection<S, R>, Connection<R, S>)> {
+        if self.is_threads() { connection::pipe::duplex_in_memory() } else { crate::duplex() }
+    }
+
     /// The method by which children are made: after a [`fallback`](Context::fallback), [`StartMethod::Spawn`].
     pub fn method(&self) -> StartMethod {
         match &self.0 {
@@ -159,6 +205,9 @@ impl Context {
     }
 
     /// Why a fork server could not be had and children are executed instead; `None` as long as it can, or was not tried.
+    ///
+    /// Children that are executed do not find what a [`preload`](Context::preload) would have loaded: a child that needs it must be
+    /// able to load it itself.
     pub fn fallback(&self) -> Option<String> {
         match &self.0 {
             Way::ForkServer(server) => server.fallback(),
@@ -252,36 +301,37 @@ impl Newborn {
 
 /// The two connections with a child before it is born.
 pub(crate) struct Cradle {
-    pub(crate) ours: Ends<Private>,
-    pub(crate) theirs: Ends<OwnedFd>,
+    pub(crate) ours: Ends,
+    pub(crate) theirs: Ends,
 }
 
 /// One side's ends of the control socket and the lifeline.
-pub(crate) struct Ends<D> {
-    pub(crate) control: D,
-    pub(crate) lifeline: D,
+pub(crate) struct Ends {
+    pub(crate) control: Private,
+    pub(crate) lifeline: Private,
 }
 
 impl Cradle {
     pub(crate) fn new() -> Result<Cradle> {
-        let (ours, theirs) = socket_pair()?;
-        let (our_line, their_line) = lifeline::new()
+        let [ours, theirs] = socket_pair()?;
+        let [our_line, their_line] = lifeline::new()
             .map_err(|e| Error::os("could not start a child: pipe2", e).with_ran(Ran::DidNotRun))?;
         crash_point!("parent: socket pair made");
         Ok(Cradle {
-            ours: Ends { control: ours.into(), lifeline: our_line.into() },
+            ours: Ends { control: ours, lifeline: our_line },
             theirs: Ends { control: theirs, lifeline: their_line },
         })
     }
 }
 
 /// Two connected sockets for frames.
-pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+pub(crate) fn socket_pair() -> Result<[Private; 2]> {
+    let pair = || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    private::make(|| Ok(pair()?.into()))
         .map_err(|e| Error::os("could not start a child: socketpair", e).with_ran(Ran::DidNotRun))
 }
 
-impl Ends<Private> {
+impl Ends {
     /// Our ends of a child that has come into being with the others.
     pub(crate) fn into_newborn(self, born: Born, has_our_streams: bool) -> Newborn {
         Newborn {

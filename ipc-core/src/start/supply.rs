@@ -139,7 +139,9 @@ impl<S: Source> Stock<S> {
             }
             match self.answer() {
                 // One that was made for this caller is theirs, alive or dead: another might be killed as well, and so on.
-                Ok(newborn) if !in_advance || fits(&newborn) => return Ok(newborn),
+                Ok(newborn) if !in_advance || fits(&newborn) || mutant::is("a dead spare is handed out") => {
+                    return Ok(newborn);
+                }
                 Ok(newborn) => discard(newborn),
                 // A spare could not be made: that was then.
                 Err(_) if in_advance && !self.source.is_lost() => {}
@@ -161,6 +163,52 @@ impl<S: Source> Stock<S> {
     fn discard(mut self, discard: impl Fn(S::Newborn)) {
         while self.asked > 0 && !mutant::is("old stock is forgotten") {
             self.answer().into_iter().for_each(&discard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Answers every request with a number, for ever.
+    struct Numbers(Rc<Cell<u32>>, u32);
+
+    impl Source for Numbers {
+        type Newborn = u32;
+        type Error = ();
+
+        fn ask(&mut self) -> Result<(), ()> {
+            self.0.set(self.0.get() + 1);
+            Ok(())
+        }
+
+        fn answer(&mut self) -> Result<u32, ()> {
+            self.1 += 1;
+            Ok(self.1)
+        }
+
+        fn is_lost(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_taker_of_whom_all_spares_die_asks_once_more_and_no_further() {
+        let supply = Supply::new();
+        let asked = Rc::new(Cell::new(0));
+        let mut last = 0;
+        for _ in 0..100 {
+            let before = asked.get();
+            let source = |known: Option<&Numbers>| Ok(known.is_none().then(|| Numbers(asked.clone(), 0)));
+            let (newborn, ()) = supply.take::<(), _>(source, |_| false, |_| {}, |_| ()).unwrap();
+            assert!(newborn > last);
+            last = newborn;
+            assert!(asked.get() - before <= 1 + SPARES as u32);
+            supply.renew();
         }
     }
 }

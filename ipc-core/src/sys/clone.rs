@@ -59,7 +59,8 @@ pub(crate) fn exec(exec: &Exec<'_>) -> Result<Born, (&'static str, io::Error)> {
     let pid = {
         // SAFETY: the stack is 64 KiB of memory of our own, 16-aligned, that outlives the child's use of it:
         // CLONE_VFORK suspends this thread until the child has exec'd or ended. The same holds for `shared` and
-        // `pidfd`. `in_child` makes only async-signal-safe calls, and no handler can run in it: all signals are blocked.
+        // `pidfd`. `in_child` makes only async-signal-safe calls, and no handler can run in it: all signals are blocked but
+        // the C library's own (32 and 33), and those it sends to threads of this process by their ids, which the child has not.
         unsafe {
             libc::clone(
                 in_child,

@@ -15,16 +15,19 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// All points; the part before the colon says who dies there.
-pub const POINTS: [&str; 16] = [
+pub const POINTS: [&str; 30] = [
     "parent: socket pair made",
     "parent: child executed",
     "parent: request sent",
     "parent: newborn taken",
     "parent: start sent",
     "parent: before the registry",
+    "detacher: lifeline given",
+    "detacher: child told",
     "server: request received",
     "server: child cloned",
     "server: answered",
+    "newborn: asked",
     "child: born",
     "child: tied",
     "child: told",
@@ -32,6 +35,17 @@ pub const POINTS: [&str; 16] = [
     "child: about to call",
     "child: returned",
     "child: reported",
+    "listener: client admitted",
+    "listener: client through",
+    "client: connected",
+    "client: greeted",
+    "client: through",
+    "sender: value encoded",
+    "sender: part sent",
+    "sender: message sent",
+    "stream sender: bytes sent",
+    "receiver: packet taken",
+    "receiver: message taken",
 ];
 
 /// Names the page, as a path.
@@ -43,6 +57,8 @@ struct Page {
     armed: AtomicU32,
     /// The how many-th to come by dies.
     left: AtomicU32,
+    /// What is armed by that death, for the first to come by; 0 for none.
+    next: AtomicU32,
     kills: [AtomicU32; POINTS.len()],
 }
 
@@ -81,7 +97,8 @@ pub(crate) fn reached(point: usize) {
     }
     let left = page.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     if left == Ok(1) {
-        page.armed.store(0, Ordering::SeqCst);
+        page.left.store(1, Ordering::SeqCst);
+        page.armed.store(page.next.swap(0, Ordering::SeqCst), Ordering::SeqCst);
         page.kills[point].fetch_add(1, Ordering::SeqCst);
         loop {
             // SAFETY: numbers only. Another thread may be the one that takes the signal; this one goes no further.
@@ -160,13 +177,25 @@ impl CrashPoints {
     /// # Panics
     /// Where there is no such point.
     pub fn arm(&self, point: &str, nth: u32) {
-        self.page().armed.store(0, Ordering::SeqCst);
+        self.disarm();
         self.page().left.store(nth, Ordering::SeqCst);
+        self.page().armed.store(place(point) as u32 + 1, Ordering::SeqCst);
+    }
+
+    /// As [`arm`](CrashPoints::arm) for the next process to come to `point`, and when that has died the next to come to `then`.
+    ///
+    /// # Panics
+    /// Where there are no such points.
+    pub fn arm_both(&self, point: &str, then: &str) {
+        self.disarm();
+        self.page().next.store(place(then) as u32 + 1, Ordering::SeqCst);
+        self.page().left.store(1, Ordering::SeqCst);
         self.page().armed.store(place(point) as u32 + 1, Ordering::SeqCst);
     }
 
     /// Nobody dies from now on.
     pub fn disarm(&self) {
+        self.page().next.store(0, Ordering::SeqCst);
         self.page().armed.store(0, Ordering::SeqCst);
     }
 

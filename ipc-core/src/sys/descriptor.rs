@@ -5,6 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
+use super::private;
+
 /// Takes a descriptor that the parent left open for this process, away from the numbers of the standard streams.
 ///
 /// `None` when nothing is open at that number.
@@ -37,10 +39,9 @@ pub(crate) fn close_raw(number: RawFd) {
 }
 
 /// A descriptor of this process's own by its number, which `cell` holds as long as it is open.
-#[cfg(panic = "abort")]
 pub(crate) fn own(cell: &std::sync::atomic::AtomicI32) -> Option<BorrowedFd<'_>> {
     let number = cell.load(std::sync::atomic::Ordering::Relaxed);
-    // SAFETY: `cell` names the control socket of a child, which is open until the child ends.
+    // SAFETY: `cell` names the control socket or the lifeline of a child, which are open until the child ends.
     (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
@@ -78,19 +79,23 @@ pub(crate) fn move_off(descriptor: OwnedFd, numbers: &[RawFd]) -> Result<OwnedFd
     }
 }
 
-/// Puts descriptors at their numbers, to be kept across an `exec` of the child's own.
-pub(crate) fn place(given: Vec<(RawFd, OwnedFd)>) -> io::Result<()> {
+/// Puts descriptors at their numbers, to be kept across an `exec` of the child's own. Gives the number that could not be had.
+pub(crate) fn place(given: Vec<(RawFd, OwnedFd)>) -> Result<(), (RawFd, io::Error)> {
     let numbers: Vec<RawFd> = given.iter().map(|(number, _)| *number).collect();
-    let moved: io::Result<Vec<_>> = given
+    let moved: Result<Vec<_>, _> = given
         .into_iter()
-        .map(|(number, d)| Ok((number, move_off(d, &numbers).map_err(|(_, e)| e)?)))
+        .map(|(number, d)| Ok((number, move_off(d, &numbers).map_err(|(_, e)| (number, e))?)))
         .collect();
     for (number, descriptor) in moved? {
-        // SAFETY: the caller asked for this number, and what this crate owns in the child has been moved off
-        // it. Whatever else stood there is replaced, as with a shell's redirection.
-        if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
+        // In a forked child a value of the parent's may own the number, and would close what is put there.
+        private::give_up(number, || {
+            // SAFETY: the caller asked for this number, and what this crate owns in the child has been moved off
+            // it. Whatever else stood there is replaced, as with a shell's redirection.
+            match unsafe { libc::dup2(descriptor.as_raw_fd(), number) } {
+                -1 => Err((number, io::Error::last_os_error())),
+                _ => Ok(()),
+            }
+        })?;
     }
     Ok(())
 }

@@ -76,11 +76,17 @@ pub(crate) fn segment(bias: usize, header: &ProgramHeader) -> &'static [u8] {
     }
 }
 
-/// The value at an address that `Image::constant` has found to lie inside constants of this image.
+/// The words at an address that `Image::words` has found to lie inside constants of this image.
+pub(crate) fn words<const N: usize>(address: usize) -> [u64; N] {
+    // SAFETY: the only caller, `Image::words`, has checked that all these bytes lie in a segment of this image that is mapped and
+    // not written any more. Whatever they are, they are integers.
+    unsafe { std::ptr::read(address as *const [u64; N]) }
+}
+
+/// The record at an address whose words were read there and found to be such a one's.
 pub(crate) fn constant<T>(address: usize) -> &'static T {
-    // SAFETY: the only caller, `Image::constant`, has checked alignment and that all of `T`'s bytes lie
-    // in a segment of this image that is mapped and not written any more. `T` is a plain record there
-    // (`Entry`), whose magic word is checked before any other field is used.
+    // SAFETY: the only caller, `Name::resolve`, has had the words of a whole record (`Entry`) read here, so all of it is aligned and
+    // lies inside constants; and the first and the last of them are those that mark a record of this type and of no other.
     unsafe { &*(address as *const T) }
 }
 

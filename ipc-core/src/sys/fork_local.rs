@@ -11,35 +11,73 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::incarnation::Incarnation;
+use crate::primitive::mutant;
 
 /// A value made once in every process that asks for it. It is never freed: another thread may be using it.
-pub(crate) struct ForkLocal<T: 'static>(AtomicPtr<Made<T>>);
+///
+/// The pointer is `std`'s, or in a model loom's, which no static can hold: so the type has it as a parameter.
+pub struct ForkLocal<T: 'static, P: Pointer<Made<T>> = AtomicPtr<Made<T>>>(P, std::marker::PhantomData<T>);
 
-struct Made<T> {
+/// What the race to make a value is run on.
+pub trait Pointer<T> {
+    /// What is there.
+    fn load(&self) -> *mut T;
+
+    /// Puts `new` there if `old` is still there.
+    ///
+    /// # Errors
+    /// Something else is.
+    fn exchange(&self, old: *mut T, new: *mut T) -> Result<(), *mut T>;
+}
+
+impl<T> Pointer<T> for AtomicPtr<T> {
+    fn load(&self) -> *mut T {
+        AtomicPtr::load(self, Ordering::Acquire)
+    }
+
+    fn exchange(&self, old: *mut T, new: *mut T) -> Result<(), *mut T> {
+        self.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(drop)
+    }
+}
+
+/// A value, and the process that it belongs to.
+pub struct Made<T> {
     by: Incarnation,
     value: T,
 }
 
 impl<T: Send + Sync> ForkLocal<T> {
     pub(crate) const fn new() -> ForkLocal<T> {
-        ForkLocal(AtomicPtr::new(ptr::null_mut()))
+        ForkLocal(AtomicPtr::new(ptr::null_mut()), std::marker::PhantomData)
+    }
+}
+
+impl<T: Send + Sync, P: Pointer<Made<T>>> ForkLocal<T, P> {
+    /// One that nobody has asked for its value, on a pointer that is null.
+    pub fn on(null: P) -> ForkLocal<T, P> {
+        ForkLocal(null, std::marker::PhantomData)
     }
 
     /// This process's value; `make` makes it. Threads that come at once may all make one, one of them is kept: so
     /// making must have no effect but the value.
-    pub(crate) fn get_or_make(&self, make: impl FnOnce() -> T) -> &'static T {
+    pub fn get_or_make(&self, make: impl FnOnce() -> T) -> &'static T {
         let by = Incarnation::this();
-        let mut found = self.0.load(Ordering::Acquire);
+        let mut found = self.0.load();
         // SAFETY: never freed (see below).
-        if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.by == by) {
+        if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.by == by)
+            && !mutant::is("each thread keeps its own")
+        {
             return &made.value;
         }
         let mine = Box::into_raw(Box::new(Made { by, value: make() }));
         loop {
-            match self.0.compare_exchange(found, mine, Ordering::AcqRel, Ordering::Acquire) {
+            match self.0.exchange(found, mine) {
                 // SAFETY: just made, and leaked by this.
-                Ok(_) => return unsafe { &(*mine).value },
+                Ok(()) => return unsafe { &(*mine).value },
                 Err(now) => found = now,
+            }
+            if mutant::is("each thread keeps its own") {
+                continue;
             }
             // SAFETY: never freed (see below).
             if let Some(made) = unsafe { found.as_ref() }.filter(|made| made.by == by) {
@@ -51,18 +89,13 @@ impl<T: Send + Sync> ForkLocal<T> {
     }
 
     /// This process's value, if it was made.
-    pub(crate) fn get(&self) -> Option<&'static T> {
+    pub fn get(&self) -> Option<&'static T> {
         self.made().filter(|made| made.by.is_this()).map(|made| &made.value)
-    }
-
-    /// The value that a parent process left behind. Its locks may be held by threads that are not here.
-    pub(crate) fn inherited(&self) -> Option<&'static T> {
-        self.made().filter(|made| !made.by.is_this()).map(|made| &made.value)
     }
 
     fn made(&self) -> Option<&'static Made<T>> {
         // SAFETY: what was stored came from a Box and is never freed.
-        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+        unsafe { self.0.load().as_ref() }
     }
 }
 
@@ -124,7 +157,6 @@ mod tests {
                 });
             }
         });
-        assert!(VALUE.inherited().is_none());
     }
 
     #[test]
@@ -134,10 +166,7 @@ mod tests {
         // SAFETY: the child calls nothing but getpid, the allocator (which glibc's fork keeps usable) and _exit.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            let right = VALUE.get().is_none()
-                && VALUE.inherited() == Some(&parent)
-                && *VALUE.get_or_make(std::process::id) == std::process::id()
-                && VALUE.inherited().is_none();
+            let right = VALUE.get().is_none() && *VALUE.get_or_make(std::process::id) == std::process::id();
             // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(if right { 0 } else { 1 }) };
         }
@@ -167,7 +196,7 @@ mod tests {
                 unshare();
                 in_fork(|| {
                     assert_eq!(std::process::id(), 1);
-                    assert!(VALUE.get().is_none() && VALUE.inherited().is_some());
+                    assert!(VALUE.get().is_none());
                     0
                 })
             });

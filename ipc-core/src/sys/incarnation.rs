@@ -14,14 +14,22 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// A process, among those whose memory this one has a copy of.
+/// A process, among those whose memory this one has a copy of: equal to itself, and to none that it descends from.
+///
+/// ```
+/// use ipc_core::primitive::process::Incarnation;
+/// let this = Incarnation::this();
+/// assert!(this.is_this());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Incarnation(u64);
+pub struct Incarnation(u64);
 
 /// The page, once it was asked for; or [`NO_PAGE`], and then for good: what was made under one answer must not be judged by
 /// another.
-static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::from_ref(&NOT_ASKED).cast_mut());
 
+/// Both stay zero, as a page does of which nothing is known yet: so asking is two loads, and all else is looked at afterwards.
+static NOT_ASKED: AtomicU64 = AtomicU64::new(0);
 static NO_PAGE: AtomicU64 = AtomicU64::new(0);
 
 /// At least the greatest number in use, here and in all processes before.
@@ -29,7 +37,25 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 
 impl Incarnation {
     /// The calling process.
-    pub(crate) fn this() -> Incarnation {
+    #[inline]
+    pub fn this() -> Incarnation {
+        // SAFETY: `PAGE` holds one of three: two statics, and the beginning of a page that is mapped for good, aligned, and zero or
+        // what an atomic was set to.
+        match unsafe { &*PAGE.load(Ordering::Acquire) }.load(Ordering::Acquire) {
+            0 => Incarnation::found_out(),
+            known => Incarnation(known),
+        }
+    }
+
+    /// Whether it is the calling process.
+    #[inline]
+    pub fn is_this(self) -> bool {
+        self == Incarnation::this()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn found_out() -> Incarnation {
         let page = page();
         if ptr::eq(page, &NO_PAGE) {
             return Incarnation(std::process::id().into());
@@ -44,16 +70,11 @@ impl Incarnation {
             known => Incarnation(known),
         }
     }
-
-    /// Whether it is the calling process.
-    pub(crate) fn is_this(self) -> bool {
-        self == Incarnation::this()
-    }
 }
 
 fn page() -> &'static AtomicU64 {
     let mut found = PAGE.load(Ordering::Acquire);
-    if found.is_null() {
+    if ptr::eq(found, &NOT_ASKED) {
         let mine = map().unwrap_or(ptr::from_ref(&NO_PAGE).cast_mut());
         // Of several threads that come at once one wins; the others' pages are wasted.
         found = match PAGE.compare_exchange(found, mine, Ordering::AcqRel, Ordering::Acquire) {
@@ -61,8 +82,7 @@ fn page() -> &'static AtomicU64 {
             Err(theirs) => theirs,
         };
     }
-    // SAFETY: `PAGE` holds null, seen to above, or one of two: a static, and the beginning of a page that is mapped for good,
-    // aligned, and zero or what an atomic was set to.
+    // SAFETY: as in `this`.
     unsafe { &*found }
 }
 

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
@@ -21,6 +21,9 @@ use rustix::process::{Resource, getrlimit};
 /// What makes a memory file a constant.
 const CONSTANT: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+
+/// The number of the file system that memory files of ordinary pages are in (`TMPFS_MAGIC`).
+const TMPFS: u64 = 0x0102_1994;
 
 /// Set once the kernel (before 6.3) has refused `MFD_NOEXEC_SEAL`; tests set it to take that kernel's way.
 static NO_NOEXEC_SEAL: AtomicBool = AtomicBool::new(false);
@@ -102,10 +105,17 @@ fn check(file: BorrowedFd<'_>, len: usize) -> Result<(), NotConstant> {
     if u64::try_from(stat.st_size) != Ok(len as u64) {
         return Err(NotConstant::Size(stat.st_size as u64));
     }
-    if (stat.st_blocks as u64).saturating_mul(512) < len as u64 {
-        return Err(NotConstant::Holes);
+    // Its blocks cannot be counted: some may lie beyond its end. And the holes of huge pages are no memory that could be had.
+    let system = rustix::fs::fstatfs(file).map_err(|error| NotConstant::Os(error.into()))?;
+    if system.f_type as u64 != TMPFS {
+        return Err(NotConstant::NoMemfd);
     }
-    Ok(())
+    // The end of the file is a hole, the only one. (All access here says from where, so that its position is nobody's.)
+    match rustix::fs::seek(file, SeekFrom::Hole(0)) {
+        Ok(end) if end == len as u64 => Ok(()),
+        Ok(_) => Err(NotConstant::Holes),
+        Err(error) => Err(NotConstant::Os(error.into())),
+    }
 }
 
 /// A copy of `file`'s content after making sure that it is a constant of `len` bytes.
@@ -216,6 +226,34 @@ mod tests {
         assert!(matches!(read(sparse.as_fd(), 1 << 40), Err(NotConstant::Holes)));
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(Constant::map(null.as_fd(), 1), Err(NotConstant::NoMemfd)));
+    }
+
+    /// Blocks beyond the end paid for a hole inside.
+    #[test]
+    fn blocks_beyond_the_end_are_no_content() {
+        let file = create().unwrap();
+        write(file.as_fd(), &[&[7; 4096]]).unwrap();
+        rustix::fs::ftruncate(&file, 1 << 20).unwrap();
+        let beyond = rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, beyond, 1 << 20, 1 << 20).unwrap();
+        rustix::fs::fcntl_add_seals(&file, CONSTANT).unwrap();
+        assert!(matches!(Constant::map(file.as_fd(), 1 << 20), Err(NotConstant::Holes)));
+        assert!(matches!(read(file.as_fd(), 1 << 20), Err(NotConstant::Holes)));
+    }
+
+    /// Reading a huge page for which there is no memory is SIGBUS.
+    #[test]
+    fn huge_pages_are_refused() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        let Ok(file) = rustix::fs::memfd_create(c"huge", flags) else {
+            eprintln!("not run: a kernel without huge pages");
+            return;
+        };
+        let len = 1 << 30;
+        rustix::fs::ftruncate(&file, len as u64).unwrap();
+        rustix::fs::fcntl_add_seals(&file, CONSTANT).unwrap();
+        assert!(matches!(Constant::map(file.as_fd(), len), Err(NotConstant::NoMemfd)));
+        assert!(matches!(read(file.as_fd(), len), Err(NotConstant::NoMemfd)));
     }
 
     #[test]

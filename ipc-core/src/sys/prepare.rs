@@ -2,10 +2,17 @@
 
 use std::cell::UnsafeCell;
 
+use std::sync::OnceLock;
+
 use super::descriptor;
 
+static ON_OVERFLOW: OnceLock<fn()> = OnceLock::new();
+
 /// What Rust's runtime does before `main`: standard streams open, SIGPIPE ignored, stack overflows named.
-pub(crate) fn prepare() {
+///
+/// Of an overflow `on_overflow` is told, which must be async-signal-safe.
+pub(crate) fn prepare(on_overflow: fn()) {
+    let _ = ON_OVERFLOW.set(on_overflow);
     for number in 0..=2 {
         // SAFETY: F_GETFD only looks the number up.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1
@@ -58,14 +65,15 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     // SAFETY: the kernel passes valid pointers to a handler with SA_SIGINFO; only async-signal-safe calls are made.
     unsafe {
         let address = (*info).si_addr() as usize;
-        let near = stack_pointer(context.cast()).is_none_or(|sp| address.abs_diff(sp) < 64 * 1024);
-        if near {
-            const TEXT: &[u8] = b"\nthe function of this child process has overflowed its stack\n";
-            libc::write(2, TEXT.as_ptr().cast(), TEXT.len());
+        // Sent by somebody, it is not a fault that would happen again, and has no address.
+        let sent = (*info).si_code <= 0;
+        let near = !sent && stack_pointer(context.cast()).is_none_or(|sp| address.abs_diff(sp) < 64 * 1024);
+        if near && let Some(say) = ON_OVERFLOW.get() {
+            say();
         }
         libc::signal(signal, libc::SIG_DFL);
-        if (*info).si_code <= 0 {
-            libc::raise(signal); // sent by somebody, and not a fault that would happen again
+        if sent {
+            libc::raise(signal);
         }
     }
 }

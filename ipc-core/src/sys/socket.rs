@@ -5,16 +5,17 @@
 //! share it, so we never set them), SIGPIPE is never raised, descriptors arrive close-on-exec, and the peer's sudden end is
 //! an end and no error (see [`receive`]).
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, Result};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use super::scatter;
+use crate::poll::Until;
 
 /// The most descriptors that the kernel takes in one packet (its `SCM_MAX_FD`).
 pub(crate) const DESCRIPTORS: usize = 253;
@@ -74,38 +75,25 @@ pub(crate) fn receive(
     descriptors: &mut Vec<OwnedFd>,
     wait: bool,
 ) -> Result<Packet> {
-    let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
-    let mut space = [MaybeUninit::uninit(); CONTROL];
-    loop {
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let message = match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
-            Ok(message) => message,
-            Err(Errno::INTR | Errno::CONNRESET) => continue,
-            Err(Errno::AGAIN) if wait => {
-                wait_for(socket, PollFlags::IN)?;
-                continue;
-            }
-            Err(Errno::AGAIN) => return Ok(Packet::None),
-            Err(error) => return Err(error),
-        };
-        let before = descriptors.len();
-        for part in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(received) = part {
-                descriptors.extend(received);
-            }
-        }
-        let descriptors_lost = message.flags.contains(ReturnFlags::CTRUNC);
-        // The end reads like an empty packet; only at the end is the receiving direction shut down.
-        if message.bytes == 0 && descriptors.len() == before && !descriptors_lost && is_shut(socket)? {
-            return Ok(Packet::End);
-        }
-        let truncated = message.flags.contains(ReturnFlags::TRUNC);
-        return Ok(Packet::Data(Data { len: message.bytes, truncated, descriptors_lost }));
+    let until = if wait { Until::Forever } else { Until::Now };
+    let mut place = [libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() }];
+    // SAFETY: the place is the buffer, which this function has borrowed for writing.
+    let Some(message) = (unsafe { scatter::receive_message(socket, &mut place, descriptors, until)? }) else {
+        return Ok(Packet::None);
+    };
+    // The end reads like an empty packet; only at the end is the receiving direction shut down.
+    if message.bytes == 0 && !message.descriptors && is_shut(socket)? {
+        return Ok(Packet::End);
     }
+    Ok(Packet::Data(Data {
+        len: message.bytes.min(buffer.len()),
+        truncated: message.flags & libc::MSG_TRUNC != 0,
+        descriptors_lost: message.flags & libc::MSG_CTRUNC != 0,
+    }))
 }
 
 /// Whether nothing can arrive on `socket` any more but what is already there.
-fn is_shut(socket: BorrowedFd<'_>) -> Result<bool> {
+pub(crate) fn is_shut(socket: BorrowedFd<'_>) -> Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
     loop {
         match poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })) {
@@ -116,10 +104,79 @@ fn is_shut(socket: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
+/// Has `MSG_PEEK` look at the start of the next packet, wherever those who share `socket` want it to look ([SO_PEEK_OFF]).
+///
+/// [SO_PEEK_OFF]: https://man7.org/linux/man-pages/man7/socket.7.html
+pub(crate) fn look_at_the_start(socket: BorrowedFd<'_>) -> Result<()> {
+    let start: libc::c_int = -1;
+    loop {
+        // SAFETY: the option's value is an int, which lives as long as the call.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEEK_OFF,
+                ptr::from_ref(&start).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if done == 0 {
+            return Ok(());
+        }
+        match Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO) {
+            Errno::INTR => {}
+            error => return Err(error),
+        }
+    }
+}
+
 /// Waits until `socket` is ready, or broken, which the next call on it will tell.
 fn wait_for(socket: BorrowedFd<'_>, flags: PollFlags) -> Result<()> {
     match poll(&mut [PollFd::from_borrowed_fd(socket, flags)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+    use crate::process::alone::alone;
+
+    /// A socket that was told to brings a descriptor of the sender's process with each packet, which nobody closed.
+    #[test]
+    fn a_descriptor_that_nobody_asked_for_is_closed() {
+        alone("sys::socket::tests::a_descriptor_that_nobody_asked_for_is_closed", || {
+            let (sends, receives) =
+                socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+            const SO_PASSPIDFD: libc::c_int = 76;
+            let yes: libc::c_int = 1;
+            // SAFETY: the option's value is an int that lives as long as the call.
+            let told = unsafe {
+                let (value, len) = (ptr::from_ref(&yes).cast(), size_of::<libc::c_int>() as u32);
+                libc::setsockopt(receives.as_raw_fd(), libc::SOL_SOCKET, SO_PASSPIDFD, value, len)
+            };
+            if told != 0 {
+                eprintln!("not run: SO_PASSPIDFD: Linux 6.5 knows it");
+                return;
+            }
+            let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+            let before = open();
+            for _ in 0..3 {
+                send(sends.as_fd(), &[IoSlice::new(b"abc")], &[sends.as_fd()]).unwrap();
+                let (mut buffer, mut descriptors) = ([0; 8], Vec::new());
+                let Packet::Data(data) =
+                    receive(receives.as_fd(), &mut buffer, &mut descriptors, true).unwrap()
+                else {
+                    panic!("a packet was sent")
+                };
+                assert_eq!((&buffer[..data.len], descriptors.len()), (&b"abc"[..], 1));
+            }
+            assert_eq!(open(), before);
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! Switches that force the fall-backs for older or stricter kernels, so that tests run them here.
 //!
-//! `IPC_CORE_WITHOUT=close_range,tid_address,pidfd_info,clone,wipe_on_fork` in the environment makes the named facilities
+//! `IPC_CORE_WITHOUT=close_range,tid_address,pidfd_info,clone,wipe_on_fork,futex_waitv` in the environment makes the named facilities
 //! look absent. Children inherit it with the environment. Read once, at the first use.
 
 use std::sync::OnceLock;

@@ -8,20 +8,55 @@
 //! (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`); on older kernels the answer is *unknown*. Never is it a hang: whether
 //! the process has ended is read from the pidfd's readiness, which nothing can take away.
 //!
+//! A third has the zombie of a process that it traces, until it waits for it or ends. Then the pidfd is ready and waitid has
+//! nothing: the caller looks again every [`KEPT`].
+//!
 //! [pidfd_open(2)]: https://man7.org/linux/man-pages/man2/pidfd_open.2.html
 //! [waitid(2)]: https://man7.org/linux/man-pages/man2/waitid.2.html
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, kill_process, pidfd_send_signal, waitid};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 use crate::process::exit::ExitStatus;
 use crate::process::signal::Signal;
 use crate::sys::switch;
+
+/// How often to look for the status of a process that has ended and that a tracer keeps.
+pub(crate) const KEPT: Duration = Duration::from_millis(10);
+
+/// A descriptor that becomes readable after so long ([timerfd_create(2)]).
+///
+/// [timerfd_create(2)]: https://man7.org/linux/man-pages/man2/timerfd_create.2.html
+pub(crate) fn timer(after: Duration) -> io::Result<OwnedFd> {
+    let timer = unset_timer()?;
+    set_timer(timer.as_fd(), Some(after))?;
+    Ok(timer)
+}
+
+/// As [`timer`], and no time is set yet.
+pub(crate) fn unset_timer() -> rustix::io::Result<OwnedFd> {
+    timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)
+}
+
+/// Has a timer become readable after so long, or never; what was set before is forgotten.
+pub(crate) fn set_timer(timer: BorrowedFd<'_>, after: Option<Duration>) -> rustix::io::Result<()> {
+    // To the kernel no time at all is never.
+    let after = after.map_or(Duration::ZERO, |after| after.max(Duration::from_nanos(1)));
+    let once = Itimerspec {
+        it_interval: Timespec::default(),
+        it_value: Timespec::try_from(after).map_err(|_| Errno::INVAL)?,
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+    Ok(())
+}
 
 /// A descriptor for the process `pid`, closed on exec.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
@@ -147,7 +182,6 @@ fn info(pidfd: BorrowedFd<'_>) -> Option<libc::pidfd_info> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::process::{Child, Command, Stdio};
 
     use super::*;

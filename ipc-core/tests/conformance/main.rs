@@ -10,12 +10,15 @@ mod support;
 
 mod arguments;
 mod close_fds;
+mod connections;
 mod endings;
 mod exit;
 mod family;
+mod listeners;
 mod server;
 mod start_method;
 mod streams;
+mod waits;
 
 /// The bodies, by CPython's classes.
 mod bodies {
@@ -39,6 +42,32 @@ mod bodies {
     }
     pub(crate) mod test_poll_eintr {
         pub(crate) use crate::endings::poll_eintr;
+    }
+    pub(crate) mod test_connection {
+        pub(crate) use crate::connections::{
+            connection, context, duplex_false, fd_transfer, large_fd_transfer, missing_fd_transfer,
+            sendbytes, spawn_close,
+        };
+    }
+    pub(crate) mod test_poll {
+        pub(crate) use crate::connections::{boundaries, dont_merge, empty_string, strings};
+    }
+    pub(crate) mod test_listener_client {
+        pub(crate) use crate::listeners::{issue14725, listener_client};
+    }
+    pub(crate) mod test_pickling_connections {
+        pub(crate) use crate::listeners::{access, pickling};
+    }
+    pub(crate) mod test_wait {
+        pub(crate) use crate::waits::{
+            wait_fast as wait, wait_integer, wait_slow, wait_socket, wait_socket_slow,
+        };
+    }
+    pub(crate) mod test_timeouts {
+        pub(crate) use crate::listeners::timeout;
+    }
+    pub(crate) mod test_ignore_eintr {
+        pub(crate) use crate::listeners::{ignore, ignore_listener};
     }
     pub(crate) mod test_at_exit {
         pub(crate) use crate::exit::atexit;
@@ -72,6 +101,15 @@ back_end! { exec = Exec:
     }
     test_subclassing_process { subclassing stderr_flush sys_exit }
     test_poll_eintr { poll_eintr }
+    test_connection {
+        connection context duplex_false fd_transfer large_fd_transfer missing_fd_transfer sendbytes spawn_close
+    }
+    test_poll { boundaries dont_merge empty_string strings }
+    test_listener_client { issue14725 listener_client }
+    test_pickling_connections { access pickling }
+    test_wait { wait wait_integer wait_slow wait_socket wait_socket_slow }
+    test_timeouts { timeout }
+    test_ignore_eintr { ignore ignore_listener }
     test_at_exit { atexit }
     test_close_fds { closefd }
     test_start_method { nested_startmethod spawn_dont_set_context }
@@ -86,6 +124,15 @@ back_end! { fork_server = ForkServer:
     }
     test_subclassing_process { subclassing stderr_flush sys_exit }
     test_poll_eintr { poll_eintr }
+    test_connection {
+        connection context duplex_false fd_transfer large_fd_transfer missing_fd_transfer sendbytes spawn_close
+    }
+    test_poll { boundaries dont_merge empty_string strings }
+    test_listener_client { issue14725 listener_client }
+    test_pickling_connections { access pickling }
+    test_wait { wait wait_integer wait_slow wait_socket wait_socket_slow }
+    test_timeouts { timeout }
+    test_ignore_eintr { ignore ignore_listener }
     test_at_exit { atexit }
     test_close_fds { closefd }
     test_start_method { nested_startmethod spawn_dont_set_context }
@@ -99,12 +146,25 @@ back_end! { fork = Fork:
     }
     test_subclassing_process { subclassing stderr_flush sys_exit }
     test_poll_eintr { poll_eintr }
+    test_connection {
+        connection context duplex_false fd_transfer large_fd_transfer missing_fd_transfer sendbytes spawn_close
+    }
+    test_poll { boundaries dont_merge empty_string strings }
+    test_listener_client { issue14725 listener_client }
+    test_pickling_connections { access pickling }
+    test_wait { wait wait_integer wait_slow wait_socket wait_socket_slow }
+    test_timeouts { timeout }
+    test_ignore_eintr { ignore ignore_listener }
     test_at_exit { atexit }
     test_start_method { nested_startmethod }
 }
 
 back_end! { threads = Threads:
     test_process { args_argument process active_children recursion sentinel close lose_target_ref }
+    test_connection { connection context duplex_false sendbytes spawn_close }
+    test_poll { boundaries dont_merge empty_string strings }
+    test_listener_client { issue14725 listener_client }
+    test_pickling_connections { access }
 }
 
 // What needs no back end, or brings its own.
@@ -115,6 +175,26 @@ mod test_process {
         assert!(ipc_core::available_parallelism().unwrap().get() >= 1);
     }
 }
+
+/// A class whose tests need no back end.
+macro_rules! class {
+    ($class:ident = $module:ident { $($test:ident)* }) => {
+        mod $class {
+            $(#[test]
+            fn $test() {
+                let _leaks = ipc_testkit::leaks();
+                crate::$module::$test();
+            })*
+        }
+    };
+}
+
+class! { test_listener = listeners { abstract_socket context empty_authkey multiple_bind } }
+class! { test_listener_client = listeners { issue16955 } }
+class! { test_wait = waits { neg_timeout wait_timeout } }
+class! { other_test = listeners { answer_challenge_auth_failure deliver_challenge_auth_failure } }
+class! { challenge_response_test = listeners { challengeresponse } }
+class! { test_invalid_family = listeners { invalid_family } }
 
 mod test_finalize {
     #[test]

@@ -119,6 +119,8 @@ fn kill_at_random(method: String, rounds: u32, seed: u64) -> u64 {
             kill();
         }));
     }
+    // Of some only the value was awaited.
+    assert!(wait_until(GENEROUS, || ipc_core::active_children().is_empty()));
     through
 }
 

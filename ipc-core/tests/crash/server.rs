@@ -121,6 +121,32 @@ fn nested_at_random(method: String, rounds: u32, seed: u64) -> u64 {
     context(&method).spawn(kill_at_random, (rounds, seed)).unwrap().join().unwrap()
 }
 
+/// Kills servers before they say whom they have made, and whom they have made before that says it, so many.
+fn kill_both(rounds: u32) {
+    let points = mine();
+    let _leaks = leaks();
+    let context = Context::fork_server();
+    for n in 0..u64::from(rounds) {
+        assert_eq!(context.spawn(add, (n, 1)).unwrap().join().unwrap(), n + 1);
+        let before = points.kills(ASKED);
+        points.arm_both("server: child cloned", ASKED);
+        while points.kills(ASKED) == before {
+            assert_eq!(context.spawn(add, (n, 2)).unwrap().join().unwrap(), n + 2);
+        }
+    }
+}
+
+const ASKED: &str = "newborn: asked";
+
+/// What is looked for is the zombie of a child that nobody has named.
+#[test]
+fn a_server_and_its_newborn_killed_leave_no_zombie() {
+    let _leaks = leaks();
+    let crash = CrashPoints::create().unwrap();
+    program(&crash, kill_both, (rounds(),)).join().unwrap_or_else(|error| panic!("{error}"));
+    kills("server and newborn", (crash.kills(ASKED) + crash.kills("server: child cloned")).into());
+}
+
 /// Whose servers are killed: a program's, or those of a child that has come in either way.
 const CLIENTS: [&str; 3] = ["", "exec", "fork server"];
 

@@ -26,6 +26,10 @@ struct Kept {
     ended: Option<ExitStatus>,
     /// How often the status was given away.
     given: usize,
+    /// The next wait that is under way ends for no reason: a signal, or a spurious wake.
+    interrupted: bool,
+    /// Every deadline has passed.
+    late: bool,
 }
 
 /// `exit(code)` as waitid tells it.
@@ -39,7 +43,14 @@ pub(crate) fn killed() -> ExitStatus {
 
 impl Process {
     pub(crate) fn new() -> Process {
-        let kept = Kept { socket: VecDeque::new(), open: true, ended: None, given: 0 };
+        let kept = Kept {
+            socket: VecDeque::new(),
+            open: true,
+            ended: None,
+            given: 0,
+            interrupted: false,
+            late: false,
+        };
         Process { kept: Mutex::new(kept), changed: Condvar::new() }
     }
 
@@ -77,9 +88,34 @@ impl Process {
     /// `poll` for the socket and the pidfd.
     pub(crate) fn poll(&self) {
         let mut kept = self.kept.lock();
-        while kept.socket.is_empty() && kept.open && kept.ended.is_none() {
+        while kept.socket.is_empty() && kept.open && kept.ended.is_none() && !kept.interrupted {
             kept = self.changed.wait(kept);
         }
+        kept.interrupted = false;
+    }
+
+    /// The same with a deadline; `false` if that has passed.
+    pub(crate) fn poll_in_time(&self) -> bool {
+        let mut kept = self.kept.lock();
+        let nothing = |kept: &Kept| kept.socket.is_empty() && kept.open && kept.ended.is_none();
+        while nothing(&kept) && !kept.interrupted && !kept.late {
+            kept = self.changed.wait(kept);
+        }
+        let expired = nothing(&kept) && kept.late;
+        kept.interrupted = false;
+        !expired
+    }
+
+    /// Ends a wait for no reason.
+    pub(crate) fn interrupt(&self) {
+        self.kept.lock().interrupted = true;
+        self.changed.notify_all();
+    }
+
+    /// Lets every deadline pass.
+    pub(crate) fn be_late(&self) {
+        self.kept.lock().late = true;
+        self.changed.notify_all();
     }
 
     /// `poll` for the pidfd.
@@ -96,8 +132,15 @@ impl Process {
     }
 }
 
+/// A number from here on is a failure's, not a value's.
+pub(crate) const FAILURE: u32 = 100;
+
 impl MailSource for Process {
     type Mail = u32;
+
+    fn again(mail: &u32) -> Option<u32> {
+        (*mail >= FAILURE).then_some(*mail)
+    }
 
     fn reap(&self) -> Option<ExitStatus> {
         let mut kept = self.kept.lock();
@@ -156,6 +199,20 @@ impl Child {
                 Mail::Taken => return Found::Taken,
                 Mail::None => return Found::Nothing,
                 Mail::Awaited => self.process.poll(),
+            }
+        }
+    }
+
+    /// As `Life::take_mail` with a deadline: looks once more when that has passed. `None`: it has.
+    pub(crate) fn value_in_time(&self) -> Option<Found> {
+        let mut expired = false;
+        loop {
+            match self.ledger.take(&*self.process) {
+                Mail::Here(value) => return Some(Found::Value(value)),
+                Mail::Taken => return Some(Found::Taken),
+                Mail::None => return Some(Found::Nothing),
+                Mail::Awaited if expired => return None,
+                Mail::Awaited => expired = !self.process.poll_in_time(),
             }
         }
     }

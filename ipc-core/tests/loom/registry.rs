@@ -113,31 +113,73 @@ fn mutant_any_is_removed() {
 }
 
 /// Two threads share a handle, and both remove what they joined.
+fn removed_twice() {
+    let family = Family::new();
+    let (life, one, two) = (family.dies(), family.joins(), family.joins());
+    let second = Arc::new(Child::new());
+    let process = second.process.clone();
+    family.registry.add(second);
+    [life, one, two].into_iter().for_each(|thread| thread.join().unwrap());
+    is_left(&family.registry, &process);
+    assert_eq!(family.child.process.given(), 1);
+}
+
 #[test]
 fn removing_twice_removes_nobody_else() {
-    model(|| {
-        let family = Family::new();
-        let (life, one, two) = (family.dies(), family.joins(), family.joins());
-        let second = Arc::new(Child::new());
-        let process = second.process.clone();
-        family.registry.add(second);
-        [life, one, two].into_iter().for_each(|thread| thread.join().unwrap());
-        is_left(&family.registry, &process);
-        assert_eq!(family.child.process.given(), 1);
-    });
+    model(removed_twice);
+}
+
+#[test]
+#[should_panic(expected = "the other child is there")]
+fn mutant_any_is_removed_twice() {
+    mutant::with("any is removed", || model(removed_twice));
 }
 
 /// Who runs is on every list.
+fn listed() {
+    let family = Family::new();
+    let (one, two) = (family.lists(), family.lists());
+    let (adder, _second) = family.adds();
+    assert!((1..=2).contains(&one.join().unwrap()), "on every list");
+    assert!((1..=2).contains(&two.join().unwrap()), "on every list");
+    adder.join().unwrap();
+    assert_eq!(family.registry.running().len(), 2, "on every list");
+    assert_eq!(family.child.process.given(), 0);
+}
+
 #[test]
 fn a_running_child_is_listed_by_all() {
-    model(|| {
-        let family = Family::new();
-        let (one, two) = (family.lists(), family.lists());
-        let (adder, _second) = family.adds();
-        assert!((1..=2).contains(&one.join().unwrap()));
-        assert!((1..=2).contains(&two.join().unwrap()));
-        adder.join().unwrap();
-        assert_eq!(family.registry.running().len(), 2);
-        assert_eq!(family.child.process.given(), 0);
-    });
+    model(listed);
+}
+
+#[test]
+#[should_panic(expected = "on every list")]
+fn mutant_a_list_takes_all_out() {
+    mutant::with("a list takes all out", || model(listed));
+}
+
+/// A handle is dropped while a second holder, who has the child from a list, waits for it, and others list: that one has the
+/// status, the registry nobody, and the kernel is asked once.
+fn dropped_beside_a_waiter() {
+    let family = Family::new();
+    let (life, waiter, lister) = (family.dies(), family.joins(), family.lists());
+    let Family { registry, child } = family;
+    let process = child.process.clone();
+    drop(child);
+    life.join().unwrap();
+    waiter.join().unwrap();
+    assert!(lister.join().unwrap() <= 1);
+    assert!(registry.running().is_empty());
+    assert_eq!(process.given(), 1, "collected once");
+}
+
+#[test]
+fn a_waiter_outlasts_the_handle() {
+    model(dropped_beside_a_waiter);
+}
+
+#[test]
+#[should_panic(expected = "collected once")]
+fn mutant_a_waiters_status_is_not_kept() {
+    mutant::with("a status is not kept", || model(dropped_beside_a_waiter));
 }

@@ -46,10 +46,16 @@ impl World {
     }
 
     /// Kills a newborn, if it was born.
-    pub(crate) fn kill(&self, id: usize) {
-        if let Some(fate) = self.0.lock().get_mut(id) {
+    pub(crate) fn kill(&self, id: usize) -> bool {
+        self.0.lock().get_mut(id).is_some_and(|fate| {
             fate.dead = fate.born;
-        }
+            fate.dead
+        })
+    }
+
+    /// Whether somebody has, or had, this newborn.
+    pub(crate) fn was_handed_out(&self, id: usize) -> bool {
+        self.with(id, |fate| fate.handed_out > 0)
     }
 
     /// After the end: of each that was born somebody has, or had, charge.

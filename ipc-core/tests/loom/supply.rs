@@ -113,15 +113,23 @@ fn mutant_old_stock_is_forgotten() {
 }
 
 /// No source again: a server that its client's process has become unlike is replaced, with its stock.
+fn replaced_server() {
+    let client = Client::new(Temper::default());
+    let other = with(&client, |client| client.attempt(|link| link.number() > 0).is_ok());
+    assert!(client.attempt(|_| true).is_ok());
+    assert!(other.join().unwrap());
+    client.check();
+}
+
 #[test]
 fn a_replaced_server_takes_its_stock_with_it() {
-    model(|| {
-        let client = Client::new(Temper::default());
-        let other = with(&client, |client| client.attempt(|link| link.number() > 0).is_ok());
-        assert!(client.attempt(|_| true).is_ok());
-        assert!(other.join().unwrap());
-        client.check();
-    });
+    model(replaced_server);
+}
+
+#[test]
+#[should_panic(expected = "in one pair of hands")]
+fn mutant_the_stock_of_a_replaced_server_is_forgotten() {
+    mutant::with("old stock is forgotten", || model(replaced_server));
 }
 
 /// Asked n, and the answer is no: it is told to one caller, or to none where it was about a spare.
@@ -147,9 +155,9 @@ fn mutant_a_refusal_is_not_counted() {
     mutant::with("a refusal is not counted", || model(|| refusals(1)));
 }
 
-/// Asked n, and the spare has died since: it is passed over, and waited for.
+/// Asked n, and the spare dies while others take it: it is passed over, or theirs, and waited for.
 #[test]
-fn a_dead_spare_is_discarded() {
+fn a_spare_that_dies_is_in_one_pair_of_hands() {
     model(|| {
         let client = Client::new(Temper::default());
         assert!(client.take().is_ok());
@@ -160,4 +168,27 @@ fn a_dead_spare_is_discarded() {
         killer.join().unwrap();
         client.check();
     });
+}
+
+/// The same, and it has died before anybody wanted it: then it is passed over.
+fn dead_spare() {
+    let client = Client::new(Temper::default());
+    assert!(client.take().is_ok());
+    let died = client.world.kill(1);
+    let other = with(&client, |client| client.take().is_ok());
+    assert!(client.take().is_ok());
+    assert!(other.join().unwrap());
+    assert!(!(died && client.world.was_handed_out(1)), "the dead are of no use");
+    client.check();
+}
+
+#[test]
+fn a_dead_spare_is_discarded() {
+    model(dead_spare);
+}
+
+#[test]
+#[should_panic(expected = "of no use")]
+fn mutant_a_dead_spare_is_handed_out() {
+    mutant::with("a dead spare is handed out", || model(dead_spare));
 }

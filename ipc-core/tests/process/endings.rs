@@ -14,8 +14,9 @@ pub(crate) fn exit_zero_in_a_function_is_an_error_at_join(m: Method) {
 }
 
 /// What is known of a panic in a child whose words go nowhere.
-fn panic_of(m: Method, f: impl ipc_core::Function<(), Output = ()>) -> ipc_core::Panic {
-    let child = m.context().builder().stderr(Stdio::null()).spawn(f, ()).unwrap();
+fn panic_of(m: Method, f: impl ipc_core::Function<(), Output = ()>, backtrace: &str) -> ipc_core::Panic {
+    let builder = m.context().builder().stderr(Stdio::null()).env("RUST_LIB_BACKTRACE", backtrace);
+    let child = builder.spawn(f, ()).unwrap();
     let error = child.join().unwrap_err();
     assert_eq!(error.ran(), Ran::Ran);
     error.panic().unwrap_or_else(|| panic!("{error}")).clone()
@@ -23,13 +24,17 @@ fn panic_of(m: Method, f: impl ipc_core::Function<(), Output = ()>) -> ipc_core:
 
 pub(crate) fn a_panic_is_an_error_with_message_location_and_backtrace(m: Method) {
     let line = line!() + 1;
-    let formatted = panic_of(m, || panic!("{} of {}", 1, std::hint::black_box(2)));
+    let formatted = panic_of(m, || panic!("{} of {}", 1, std::hint::black_box(2)), "1");
     assert_eq!(formatted.message, "1 of 2");
     let location = formatted.location.unwrap();
     assert_eq!((location.file.as_str(), location.line), (file!(), line));
     assert!(formatted.backtrace.contains("panic_is_an_error"), "{}", formatted.backtrace);
-    assert_eq!(panic_of(m, || panic!("in words")).message, "in words");
-    assert_eq!(panic_of(m, || std::panic::panic_any(7_u8)).message, "Box<dyn Any>");
+    // Nothing of the way to the function, nor of the panic's own.
+    assert!(formatted.backtrace.starts_with("   0: "), "{}", formatted.backtrace);
+    assert!(formatted.backtrace.matches(": ").count() < 12, "{}", formatted.backtrace);
+    let in_words = panic_of(m, || panic!("in words"), "0");
+    assert_eq!((in_words.message.as_str(), in_words.backtrace.as_str()), ("in words", ""));
+    assert_eq!(panic_of(m, || std::panic::panic_any(7_u8), "0").message, "Box<dyn Any>");
 }
 
 pub(crate) fn a_panic_exits_101(m: Method) {

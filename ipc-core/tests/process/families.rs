@@ -44,7 +44,12 @@ pub(crate) fn a_daemon_may_have_children(m: Method) {
     assert_eq!(daemon.join().unwrap(), [true, false]);
 }
 
+/// In a program of its own: another test's spawn would reap them just as well.
 pub(crate) fn a_spawn_reaps_finished_siblings(m: Method) {
+    program(spawn_among_the_finished, (m,));
+}
+
+fn spawn_among_the_finished(m: Method) {
     let context = m.context();
     let gate = Gate::new();
     let children = [(); 20].map(|()| context.spawn(number_after, (gate.entrance(), 1)).unwrap());

@@ -55,6 +55,32 @@ pub(crate) fn a_value_is_given_once(m: Method) {
     }
 }
 
+pub(crate) fn what_went_wrong_is_told_as_often_as_asked(m: Method) {
+    let said = |child: &ipc_core::Child<()>| {
+        let error = child.join_timeout(GENEROUS).unwrap_err();
+        (error.to_string(), error.ran())
+    };
+    let panics = m.context().spawn(|| panic!("every time"), ()).unwrap();
+    let first = said(&panics);
+    assert!(first.0.contains("every time") && first.1 == ipc_core::Ran::Ran, "{first:?}");
+    assert_eq!(said(&panics), first);
+    assert_eq!(panics.join().unwrap_err().to_string(), first.0);
+    let unread = m.context().spawn(|_: Unreadable| (), (Unreadable,)).unwrap();
+    let first = said(&unread);
+    assert!(first.0.contains("for nobody") && first.1 == ipc_core::Ran::DidNotRun, "{first:?}");
+    assert_eq!(said(&unread), first);
+}
+
+/// Arguments that nobody can decode.
+#[derive(serde::Serialize)]
+struct Unreadable;
+
+impl<'de> serde::Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Unreadable, D::Error> {
+        Err(serde::de::Error::custom("for nobody"))
+    }
+}
+
 pub(crate) fn wait_may_be_repeated(m: Method) {
     let gate = Gate::new();
     let leave = |gate: ipc_core::Descriptor| -> u8 {

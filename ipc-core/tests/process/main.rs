@@ -42,8 +42,8 @@ tests! { support::each_method:
         a_failed_spawn_gives_the_arguments_back
     }
     joining {
-        join_gives_the_value join_timeout_tells_a_timeout_from_a_value a_value_is_given_once wait_may_be_repeated
-        is_alive_reaps
+        join_gives_the_value join_timeout_tells_a_timeout_from_a_value a_value_is_given_once
+        what_went_wrong_is_told_as_often_as_asked wait_may_be_repeated is_alive_reaps
     }
     endings {
         exit_zero_in_a_function_is_an_error_at_join a_panic_is_an_error_with_message_location_and_backtrace
@@ -53,7 +53,8 @@ tests! { support::each_method:
     keys { grandchildren_have_the_same_authkey a_new_authkey_goes_to_later_children the_builders_authkey_wins }
     streams {
         stdin_is_null_unless_asked_otherwise output_without_a_newline_arrives
-        chosen_descriptors_arrive_at_their_numbers
+        chosen_descriptors_arrive_at_their_numbers relayed_lines_bear_name_and_pid
+        lines_are_there_when_the_join_is a_new_name_is_that_of_later_lines
     }
     leaving { c_atexit_handlers_run_only_on_request }
 }

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::{Write, stdin};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::mpsc::{Receiver, channel};
 
-use ipc_core::{Context, Error, Stdio};
+use ipc_core::{Context, Descriptor, Error, Line, Stdio, Stream};
+use ipc_testkit::GENEROUS;
 
-use crate::support::{Method, program};
+use crate::support::{Gate, Method, program, wait_at};
 
 fn read_stdin() -> String {
     std::io::read_to_string(stdin()).unwrap()
@@ -45,6 +47,81 @@ pub(crate) fn output_without_a_newline_arrives(m: Method) {
         assert_eq!(err.contains("at last"), how == "panic", "{err}");
         assert_eq!(child.wait().unwrap().code(), Some(code));
     }
+}
+
+/// A child's words on both streams, the last of them without an end.
+fn herald() {
+    println!("one");
+    eprintln!("two");
+    print!("last words");
+}
+
+pub(crate) fn relayed_lines_bear_name_and_pid(m: Method) {
+    let parent = |m: Method| {
+        let builder = m.context().builder().name("herald").stdout(Stdio::relay()).stderr(Stdio::relay());
+        let child = builder.spawn(herald, ()).unwrap();
+        let pid = child.pid();
+        child.join().unwrap();
+        println!("joined");
+        pid
+    };
+    let builder = Context::exec().builder().stdout(Stdio::piped()).stderr(Stdio::piped());
+    let parent = builder.spawn(parent, (m,)).unwrap();
+    let out = std::io::read_to_string(parent.take_stdout().unwrap()).unwrap();
+    let err = std::io::read_to_string(parent.take_stderr().unwrap()).unwrap();
+    let pid = parent.join().unwrap();
+    assert_eq!(out, format!("[herald {pid}] one\n[herald {pid}] last words\njoined\n"));
+    assert_eq!(err, format!("[herald {pid}] two\n"));
+}
+
+/// What is given to the function of a stream.
+fn heard() -> (Stdio, Receiver<Line>) {
+    let (lines, heard) = channel();
+    (Stdio::lines(move |line| lines.send(line).unwrap()), heard)
+}
+
+// A process that relays has a thread and an eventfd for it until it ends: these are programs.
+
+pub(crate) fn lines_are_there_when_the_join_is(m: Method) {
+    program(last_words, (m,));
+}
+
+fn last_words(m: Method) {
+    let ((out, from_out), (err, from_err)) = (heard(), heard());
+    let child = m.context().builder().name("herald").stdout(out).stderr(err).spawn(herald, ()).unwrap();
+    let pid = child.pid();
+    child.join().unwrap();
+    // Nothing is waited for any more.
+    let lines = |heard: &Receiver<Line>| heard.try_iter().collect::<Vec<_>>();
+    let (out, err) = (lines(&from_out), lines(&from_err));
+    let texts = |lines: &[Line]| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
+    assert_eq!((texts(&out), texts(&err)), (vec!["one".into(), "last words".into()], vec!["two".into()]));
+    assert!(out.iter().all(|line| line.stream == Stream::Stdout) && err[0].stream == Stream::Stderr);
+    assert!(out.iter().chain(&err).all(|line| line.name == "herald" && line.pid == pid), "{out:?} {err:?}");
+}
+
+pub(crate) fn a_new_name_is_that_of_later_lines(m: Method) {
+    program(renamed, (m,));
+}
+
+fn renamed(m: Method) {
+    let (out, heard) = heard();
+    let gate = Gate::new();
+    let speak = |gate: Descriptor| {
+        println!("under the first name");
+        wait_at(gate);
+        println!("under the second");
+    };
+    let child = m.context().builder().name("first").stdout(out).spawn(speak, (gate.entrance(),)).unwrap();
+    let named = || {
+        let line = heard.recv_timeout(GENEROUS).unwrap();
+        (line.name, line.text)
+    };
+    assert_eq!(named(), ("first".into(), "under the first name".into()));
+    child.set_name("second");
+    gate.open();
+    assert_eq!(named(), ("second".into(), "under the second".into()));
+    child.join().unwrap();
 }
 
 pub(crate) fn chosen_descriptors_arrive_at_their_numbers(m: Method) {

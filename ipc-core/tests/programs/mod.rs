@@ -13,6 +13,8 @@ pub(crate) mod sandbox;
 use std::os::fd::OwnedFd;
 
 use ipc_core::{Child, Context};
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub(crate) use ipc_testkit::not_run;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 #[allow(unused_imports, reason = "each test file uses its part")]
@@ -42,12 +44,6 @@ pub(crate) fn each_method(test: impl Fn(&Context)) {
 #[track_caller]
 pub(crate) fn joined<T: ipc_core::Message>(child: Child<T>) -> T {
     child.join().unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Says that a test could not run here, and why; with `CI` in the environment that is a failure.
-pub(crate) fn not_run(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "not run: {why}");
-    println!("not run: {why}");
 }
 
 /// Copies a program by another process: while this one had the copy open for writing, a child that any thread starts in

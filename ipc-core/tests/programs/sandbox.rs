@@ -2,7 +2,9 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::AsRawFd;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Whether this process may do what only root may.
@@ -105,4 +107,53 @@ pub(crate) fn refuse(calls: &[Refuse]) {
         let done = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program);
         assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
     }
+}
+
+/// No program that this process executes gains privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
+pub(crate) fn forbid_privileges() {
+    // SAFETY: numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+}
+
+/// Puts the calling thread into a Landlock domain in which this one file cannot be read, and everything else can
+/// (landlock(7)). `false`: the kernel has no Landlock.
+pub(crate) fn landlock(file: &std::path::Path) -> bool {
+    /// `LANDLOCK_ACCESS_FS_READ_FILE`.
+    const READ_FILE: u64 = 1 << 2;
+    /// `struct landlock_path_beneath_attr`.
+    #[repr(C, packed)]
+    struct Beneath {
+        allowed: u64,
+        parent: i32,
+    }
+    let handled = READ_FILE;
+    // SAFETY: the first member of `struct landlock_ruleset_attr`, whose size is told.
+    let rules = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, 8usize, 0) };
+    if rules == -1 {
+        return false;
+    }
+    // What is not allowed is forbidden: so, on the way to the file, all that stands beside the way.
+    for above in file.ancestors().skip(1) {
+        let beside = std::fs::read_dir(above).expect("a directory").flatten();
+        for entry in beside.filter(|entry| !file.starts_with(entry.path())) {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            // Gone meanwhile, perhaps.
+            let Ok(place) = rustix::fs::open(entry.path(), flags, Mode::empty()) else { continue };
+            let beneath = Beneath { allowed: READ_FILE, parent: place.as_raw_fd() };
+            // SAFETY: the structure that `LANDLOCK_RULE_PATH_BENEATH` (1) wants, read during the call. A link or a socket cannot
+            // be allowed, and need not.
+            unsafe { libc::syscall(libc::SYS_landlock_add_rule, rules, 1, &raw const beneath, 0) };
+        }
+    }
+    // SAFETY: a descriptor from above, used up here.
+    unsafe {
+        assert_eq!(
+            libc::syscall(libc::SYS_landlock_restrict_self, rules, 0),
+            0,
+            "{}",
+            io::Error::last_os_error()
+        );
+        libc::close(rules as i32);
+    }
+    true
 }

@@ -11,6 +11,7 @@ mod contexts;
 mod inheritance;
 mod preload;
 mod server;
+mod wishes;
 
 use support::{Method, each_method, program};
 
@@ -56,12 +57,13 @@ tests! { alone:
     server {
         one_fork_server_serves_a_program the_fork_server_has_one_thread the_fork_server_starts_with_the_first_use
         the_fork_server_carries_more_than_253_descriptors children_of_the_fork_server_are_the_callers
-        the_fork_server_is_nobodys_child_in_the_list
+        a_stopped_fork_server_is_replaced the_fork_server_is_nobodys_child_in_the_list
     }
 }
 
 tests! { each_alone:
     inheritance { every_method_carries_the_working_directory every_method_carries_the_environment }
+    wishes { every_method_fulfils_wishes_before_it_copies_the_parent }
 }
 
 tests! { each_method:

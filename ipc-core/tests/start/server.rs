@@ -8,7 +8,7 @@ use ipc_core::{Child, Context, Descriptor, Signal, active_children};
 use ipc_testkit::{GENEROUS, Snapshot, wait_until};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::support::{Gate, Method, descriptors, is_child, number_after, wait_at};
+use crate::support::{Gate, Method, descriptors, is_child, kill, number_after, state_and_parent, wait_at};
 
 fn twenty(context: &Context) {
     let children = [(); 20].map(|()| context.spawn(|| 1, ()).unwrap());
@@ -126,6 +126,20 @@ pub(crate) fn children_of_the_fork_server_are_the_callers() {
     assert_eq!(returns.join().unwrap(), std::process::id());
     assert_eq!(exits.wait().unwrap().code(), Some(7));
     assert_eq!(exits.join().unwrap_err().code(), Some(7));
+}
+
+/// It would not answer before somebody lets it go on.
+pub(crate) fn a_stopped_fork_server_is_replaced() {
+    let context = Context::fork_server();
+    assert_eq!(context.spawn(|| 1, ()).unwrap().join().unwrap(), 1);
+    let server = context.server_pid().unwrap();
+    kill(server, Signal::STOP);
+    let stopped = || state_and_parent(server).is_some_and(|(state, _)| state == 'T');
+    assert!(wait_until(GENEROUS, stopped));
+    // The first may be a spare that it has made before.
+    twenty(&context);
+    assert_ne!(context.server_pid(), Some(server));
+    assert!(wait_until(GENEROUS, || !is_child(server)), "{:?}", state_and_parent(server));
 }
 
 pub(crate) fn the_fork_server_is_nobodys_child_in_the_list() {

@@ -3,8 +3,22 @@
 //! Each peer is a small program in `bin/`, its module docs say what it measures. None is part of the workspace: `cargo
 //! xtask bench` builds what a run needs, into a target directory of its own.
 
+mod apart;
+#[path = "../../src/bench/counting.rs"]
+pub mod counting;
+#[path = "../../src/bench/memory.rs"]
+pub mod memory;
+#[cfg(feature = "values")]
+#[path = "../../src/bench/parcel.rs"]
+pub mod parcel;
 #[path = "../../src/bench/protocol.rs"]
 pub mod protocol;
+mod runners;
+#[path = "../../src/bench/traffic.rs"]
+pub mod traffic;
+
+pub use apart::apart;
+pub use runners::{in_shared_memory, two_runners};
 
 /// The variable that names the processor of exec'd children, where a placement wants them apart from their parent.
 ///

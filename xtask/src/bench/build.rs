@@ -54,6 +54,15 @@ impl Workshop {
     pub(crate) fn script(&self, name: &str) -> String {
         self.root.join("xtask/peers").join(name).display().to_string()
     }
+
+    /// Python from the machine, if there is one.
+    pub(crate) fn python() -> Result<PathBuf, String> {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths)
+            .map(|path| path.join("python3"))
+            .find(|path| path.is_file())
+            .ok_or_else(|| "not measured: python3 is missing; on Debian: apt-get install python3".to_owned())
+    }
 }
 
 /// The executable's path, or `cannot build: ` with the compiler's first error.

@@ -13,7 +13,7 @@ use super::rounds::{Measured, MeasuredPeer};
 use super::table::short;
 
 /// Widths in pixels: names, the chart, figures.
-const NAMES: f64 = 150.0;
+const NAMES: f64 = 170.0;
 const CHART: f64 = 520.0;
 const FIGURES: f64 = 350.0;
 const LINE: f64 = 22.0;
@@ -59,7 +59,8 @@ pub(crate) fn page(rows: &[Measured], effort: Effort) -> String {
             Err(why) => format!("ours: {}", escaped(why)),
         };
         let alone = aims::alone(row).map_or(String::new(), |verdict| {
-            format!(", aim: at most {} {}: {}", short(verdict.at_most), row.unit.name(), word(verdict))
+            let (at_most, _) = verdict.direction();
+            format!(", aim: {at_most} {} {}: {}", short(verdict.bound), row.unit.name(), word(verdict))
         });
         let _ = write!(page, "<h3>{} <span>{ours}{alone}</span></h3>", escaped(&row.name));
         chart(&mut page, row, Scale::of(rows.iter().filter(|each| each.group == group)));
@@ -155,7 +156,7 @@ fn bar(page: &mut String, row: &Measured, peer: &MeasuredPeer, scale: Scale, top
     }
     let verdict = aims::against(row, peer.name);
     if let Some(verdict) = verdict {
-        let x = scale.x(1.0 / verdict.at_most);
+        let x = scale.x(verdict.ratio());
         let _ =
             write!(page, "<line class=aim x1={x:.1} x2={x:.1} y1={} y2={} />", top + 1.0, top + LINE - 1.0);
     }
@@ -171,7 +172,7 @@ fn bar(page: &mut String, row: &Measured, peer: &MeasuredPeer, scale: Scale, top
     );
     if let Some(verdict) = verdict {
         let class = if verdict.met() { "quiet" } else { "missed" };
-        let aim = short(1.0 / verdict.at_most);
+        let aim = short(verdict.ratio());
         let x = figures + 195.0;
         let _ = write!(page, "<text class={class} x={x} y={baseline}>aim {aim} ×: {}</text>", word(verdict));
     }

@@ -22,11 +22,14 @@ mod aims;
 mod build;
 mod contender;
 mod html;
+mod lock;
 mod options;
+mod pipe;
 mod protocol;
 mod report;
 mod rounds;
 mod row;
+mod shm;
 mod spawn;
 mod stats;
 mod table;
@@ -41,7 +44,12 @@ struct Group {
     rows: fn(&mut Workshop) -> Result<Vec<Row>, String>,
 }
 
-const GROUPS: &[Group] = &[Group { name: "spawn", rows: spawn::rows }];
+const GROUPS: &[Group] = &[
+    Group { name: "spawn", rows: spawn::rows },
+    Group { name: "pipe", rows: pipe::rows },
+    Group { name: "lock", rows: lock::rows },
+    Group { name: "shm", rows: shm::rows },
+];
 
 /// Runs the command with what follows its name.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {

@@ -58,10 +58,14 @@ pub(crate) fn measure(group: &'static str, row: Row, effort: Effort) -> Measured
             }
             false => Vec::new(),
         };
-        MeasuredPeer { name: peer.name, figure: seat.figure(row.unit), ratios: Summary::of(&ratios) }
+        MeasuredPeer {
+            name: peer.name,
+            figure: seat.figure(row.unit, row.batch),
+            ratios: Summary::of(&ratios),
+        }
     });
     let peers = peers.collect();
-    Measured { group, name: row.name, unit: row.unit, ours: ours.figure(row.unit), peers }
+    Measured { group, name: row.name, unit: row.unit, ours: ours.figure(row.unit, row.batch), peers }
 }
 
 impl Seat {
@@ -73,8 +77,8 @@ impl Seat {
     /// Finds how many repetitions fill a round.
     fn calibrate(&mut self, unit: Unit, effort: Effort) {
         let least = *TIMES.start();
-        self.times = match (self.ask(least), unit) {
-            (Some(median), Unit::Micros) => {
+        self.times = match self.ask(least) {
+            Some(median) if unit.is_time() => {
                 let nanos = effort.round.as_nanos() as f64;
                 ((nanos / median.max(1.0)) as usize).clamp(least, *TIMES.end())
             }
@@ -103,10 +107,10 @@ impl Seat {
         }
     }
 
-    fn figure(self, unit: Unit) -> Result<Summary, String> {
+    fn figure(self, unit: Unit, batch: usize) -> Result<Summary, String> {
         self.contender?;
         let summary = Summary::of(&self.rounds).ok_or("no round was measured")?;
-        Ok(summary.scaled(unit.factor()))
+        Ok(summary.scaled(unit.factor() / batch as f64))
     }
 }
 
@@ -131,9 +135,10 @@ mod tests {
         let row = Row {
             name: "r, free".into(),
             unit: Unit::Micros,
-            ours: constant(2000),
+            batch: 10,
+            ours: constant(20000),
             peers: vec![
-                Peer { name: "slow", start: constant(8000) },
+                Peer { name: "slow", start: constant(80000) },
                 Peer { name: "absent", start: Err("not measured: nowhere".into()) },
                 Peer { name: "broken", start: shell("echo error: broken") },
             ],

@@ -9,8 +9,14 @@ use super::protocol::Placement;
 pub(crate) enum Unit {
     /// Microseconds, from a contender's nanoseconds; less is better.
     Micros,
+    /// Nanoseconds; less is better.
+    Nanos,
     /// Kilobytes; less is better.
     Kilobytes,
+    /// Millions a second, from a contender's figures a second; more is better.
+    MillionsPerSecond,
+    /// Percent, from a contender's hundredths of one; more is better.
+    Percent,
 }
 
 impl Unit {
@@ -18,7 +24,10 @@ impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Micros => "µs",
+            Self::Nanos => "ns",
             Self::Kilobytes => "kB",
+            Self::MillionsPerSecond => "M/s",
+            Self::Percent => "%",
         }
     }
 
@@ -26,15 +35,25 @@ impl Unit {
     pub(crate) fn factor(self) -> f64 {
         match self {
             Self::Micros => 1e-3,
-            Self::Kilobytes => 1.0,
+            Self::Nanos | Self::Kilobytes => 1.0,
+            Self::MillionsPerSecond => 1e-6,
+            Self::Percent => 1e-2,
         }
+    }
+
+    /// Whether a contender's figure is the time that a repetition took, in nanoseconds.
+    pub(crate) fn is_time(self) -> bool {
+        matches!(self, Self::Micros | Self::Nanos)
+    }
+
+    /// Which direction is good.
+    pub(crate) fn more_is_better(self) -> bool {
+        matches!(self, Self::MillionsPerSecond | Self::Percent)
     }
 
     /// How much better ours is: above 1 means better.
     pub(crate) fn ratio(self, ours: f64, peer: f64) -> f64 {
-        match self {
-            Self::Micros | Self::Kilobytes => peer / ours,
-        }
+        if self.more_is_better() { ours / peer } else { peer / ours }
     }
 }
 
@@ -60,9 +79,14 @@ pub(crate) struct Row {
     /// The row's name, the placement last where it has one.
     pub(crate) name: String,
     pub(crate) unit: Unit,
+    /// How many of what the row is about one repetition does: contenders answer for all of them, the row shows one.
+    pub(crate) batch: usize,
     pub(crate) ours: Start,
     pub(crate) peers: Vec<Peer>,
 }
+
+/// What ends a row's name, by its placement.
+pub(crate) const ENDINGS: [&str; 3] = ["2 CPUs", "1 CPU", "free"];
 
 /// The three placements with what ends a row's name, or why one is not to be had here.
 pub(crate) fn placements() -> Vec<(&'static str, Result<Placement, String>)> {
@@ -74,7 +98,7 @@ pub(crate) fn placements() -> Vec<(&'static str, Result<Placement, String>)> {
         _ => Err("this machine lets us use one CPU only".to_owned()),
     };
     let one = allowed.first().map(|&cpu| Placement::One(cpu)).ok_or("no CPU can be pinned to".to_owned());
-    vec![("2 CPUs", two), ("1 CPU", one), ("free", Ok(Placement::Free))]
+    ENDINGS.into_iter().zip([two, one, Ok(Placement::Free)]).collect()
 }
 
 #[cfg(test)]
@@ -85,6 +109,7 @@ mod tests {
     fn a_ratio_above_one_means_that_ours_is_better() {
         assert_eq!(Unit::Micros.ratio(50.0, 200.0), 4.0);
         assert_eq!(Unit::Kilobytes.ratio(40.0, 20.0), 0.5);
+        assert_eq!(Unit::MillionsPerSecond.ratio(40.0, 20.0), 2.0);
     }
 
     #[test]

@@ -71,8 +71,6 @@ const TASKS: &[Task] = &[
     },
 ];
 
-const PYTHON: &str = "python3";
-
 /// Builds the peers and lists the rows.
 pub(crate) fn rows(workshop: &mut Workshop) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
@@ -86,6 +84,7 @@ pub(crate) fn rows(workshop: &mut Workshop) -> Result<Vec<Row>, String> {
             rows.push(Row {
                 name: format!("{}, {ending}", task.name),
                 unit: Unit::Micros,
+                batch: 1,
                 ours: placement.map(|placement| ours(workshop, task.ours, placement, &[])),
                 peers,
             });
@@ -105,6 +104,7 @@ pub(crate) fn rows(workshop: &mut Workshop) -> Result<Vec<Row>, String> {
         rows.push(Row {
             name: name.to_owned(),
             unit: Unit::Kilobytes,
+            batch: 1,
             ours: Ok(ours(workshop, task, Placement::Free, &[alive])),
             peers: vec![Peer { name: "zygote", start: zygote }],
         });
@@ -134,17 +134,8 @@ fn peer(workshop: &mut Workshop, name: &str, task: &str, placement: Placement) -
             let (what, method) = task.split_once(':').unwrap_or((task, "spawn"));
             let script = workshop.script("python/spawn.py");
             args = [&script, what, &placement.to_string(), method].map(|arg| arg.to_string()).to_vec();
-            python()?
+            Workshop::python()?
         }
     };
     Ok(Invocation { program, args, env })
-}
-
-/// Python from the machine, if there is one.
-fn python() -> Result<std::path::PathBuf, String> {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths)
-        .map(|path| path.join(PYTHON))
-        .find(|path| path.is_file())
-        .ok_or_else(|| "not measured: python3 is missing; on Debian: apt-get install python3".to_owned())
 }

@@ -23,7 +23,9 @@ pub(crate) fn summary(rows: &[Measured]) {
         rows.iter().flat_map(verdicts).partition(|(_, verdict): &(String, Verdict)| verdict.met());
     println!("\n{} of {} aims met", met.len(), met.len() + missed.len());
     for (name, verdict) in missed {
-        println!("  missed: {name}: {} where {} was aimed at", short(verdict.is), short(verdict.at_most));
+        let (at_most, _) = verdict.direction();
+        let (is, bound) = (short(verdict.is), short(verdict.bound));
+        println!("  missed: {name}: {is} where {at_most} {bound} was aimed at");
     }
 }
 
@@ -42,23 +44,24 @@ fn text(row: &Measured) -> String {
             Ok(summary) => {
                 let ratio = ratio.map(|ratio| format!("{} ×", short(ratio))).unwrap_or_default();
                 text += format!(
-                    "  {name:<14}{:>24}  {:<23}{ratio:>9}   {aim}",
+                    "  {name:<21}{:>17}  {:<23}{ratio:>9}   {aim}",
                     value(row, summary.median),
                     range(summary)
                 )
                 .trim_end();
                 text.push('\n');
             }
-            Err(why) => text += &format!("  {name:<14}{why}\n"),
+            Err(why) => text += &format!("  {name:<21}{why}\n"),
         };
     let aim = aims::alone(row).map(|verdict| {
-        format!("aim: at most {} {}: {}", short(verdict.at_most), row.unit.name(), word(verdict))
+        let (at_most, _) = verdict.direction();
+        format!("aim: {at_most} {} {}: {}", short(verdict.bound), row.unit.name(), word(verdict))
     });
     line("ours", &row.ours, None, aim.unwrap_or_default());
     for peer in &row.peers {
         let aim = aims::against(row, peer.name).map(|verdict| {
-            let (at_most, is) = (short(verdict.at_most), short(verdict.is));
-            format!("aim: ours ≤ {at_most} × {}: {is}, {}", peer.name, word(verdict))
+            let (bound, is) = (short(verdict.bound), short(verdict.is));
+            format!("aim: ours {} {bound} × {}: {is}, {}", verdict.direction().1, peer.name, word(verdict))
         });
         line(peer.name, &peer.figure, ratio(row, peer), aim.unwrap_or_default());
     }
@@ -111,6 +114,6 @@ mod tests {
         let row = sample("fork server, free", 30.0, &[("zygote", Some(60.0)), ("crossmist", None)]);
         let text = text(&row);
         assert!(text.contains("2.00 ×   aim: ours ≤ 0.75 × zygote: 0.50, met"), "{text}");
-        assert!(text.contains("crossmist     cannot run: <so it is>"), "{text}");
+        assert!(text.contains("crossmist            cannot run: <so it is>"), "{text}");
     }
 }

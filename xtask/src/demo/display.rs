@@ -1,4 +1,4 @@
-//! What is seen while it runs: bars on a terminal, a plain line every other second otherwise.
+//! What is seen while it runs: bars on a terminal that can draw them, a plain line every other second otherwise.
 //!
 //! All of it goes to stderr, so that stdout holds the report and nothing else. Whoever works asks for
 //! a draw as often as it likes; one is made when it is due.
@@ -44,6 +44,8 @@ impl Display {
     /// For so many workers on files under this path.
     pub(super) fn new(workers: usize, root: &Path) -> Display {
         let bars = std::io::stderr().is_terminal().then(|| Bars::new(workers, root));
+        // Bars that a dumb terminal hides would be nothing at all.
+        let bars = bars.filter(|bars| !bars.all.is_hidden());
         Display { bars, title: String::new(), total: 0, next: Instant::now() }
     }
 

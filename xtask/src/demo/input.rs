@@ -1,13 +1,13 @@
 //! Which files, and in which portions: walking the tree, and cutting it into batches.
 //!
 //! Every regular file under the path is taken, in the order of the names, so that two runs see the
-//! same list. Symbolic links are not followed (what they lead to counts under its own name, and loops
+//! same list. What is in hidden directories is not (`.git` holds the same texts once more, compressed), unless one is
+//! the path itself. Symbolic links are not followed (what they lead to counts under its own name, and loops
 //! cannot happen), and pipes, sockets and devices are never opened.
 //!
 //! With no path given, the input is the sources that cargo has brought for whatever was built here, or
 //! else the workspace itself, and then at most [`DEFAULT_LIMIT`] bytes of it: a demo takes seconds.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,12 +24,12 @@ const PER_FILE: u64 = 4 << 10;
 pub(super) struct Root {
     pub(super) path: PathBuf,
     limit: u64,
-    /// Pass over `.git` and over directories tagged as caches (cargo's `target`).
+    /// Pass over directories tagged as caches (cargo's `target`).
     sources_only: bool,
 }
 
 impl Root {
-    /// A path that was asked for: everything under it.
+    /// A path that was asked for: everything under it, but hidden directories.
     pub(super) fn given(path: PathBuf) -> Root {
         Root { path, limit: u64::MAX, sources_only: false }
     }
@@ -91,7 +91,7 @@ impl Input {
                 }
             };
             if meta.is_dir() {
-                if !(root.sources_only && is_no_source(&path)) {
+                if !(is_hidden(&path) || root.sources_only && is_cache(&path)) {
                     waiting.extend(self.entries(&path));
                 }
             } else if !meta.is_file() {
@@ -147,9 +147,14 @@ impl Input {
     }
 }
 
-/// Whether a directory holds no sources: git's, or one with the tag of bford.info/cachedir.
-fn is_no_source(dir: &Path) -> bool {
-    dir.file_name() == Some(OsStr::new(".git")) || dir.join("CACHEDIR.TAG").exists()
+/// Whether a directory's name begins with a dot.
+fn is_hidden(dir: &Path) -> bool {
+    dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Whether a directory has the tag of bford.info/cachedir.
+fn is_cache(dir: &Path) -> bool {
+    dir.join("CACHEDIR.TAG").exists()
 }
 
 #[cfg(test)]
@@ -192,16 +197,19 @@ pub(super) mod tests {
     #[test]
     fn the_walk_takes_regular_files_in_order_and_reports_the_rest() {
         let scratch = Scratch::new();
-        for name in ["b/2", "b/1", "a", "c/d/e", ".hidden/x"] {
+        for name in ["b/2", "b/1", "a", "c/d/e", ".hidden/x", "c/.git/objects/0", ".file"] {
             scratch.file(name, b"four");
         }
         std::os::unix::fs::symlink("..", scratch.0.join("b/loop")).unwrap();
         std::os::unix::fs::symlink("nowhere", scratch.0.join("dangling")).unwrap();
         let socket = std::os::unix::net::UnixListener::bind(scratch.0.join("c/socket")).unwrap();
         let input = Input::find(&Root::given(scratch.0.clone())).unwrap();
-        assert_eq!(names(&scratch, &input), [".hidden/x", "a", "b/1", "b/2", "c/d/e"]);
+        assert_eq!(names(&scratch, &input), [".file", "a", "b/1", "b/2", "c/d/e"]);
         assert_eq!((input.bytes, input.not_files, input.cut_short), (20, 3, false));
         drop(socket);
+        // Who names one means it.
+        let hidden = Input::find(&Root::given(scratch.0.join(".hidden"))).unwrap();
+        assert_eq!(names(&scratch, &hidden), [".hidden/x"]);
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! cargo xtask demo [words] [PATH] [--kill] [--seed N] [--counts FILE]
 //! ```
 //!
-//! All text files under PATH are counted; without one, the sources that cargo has brought (at most
+//! All text files under PATH are counted, but for hidden directories in it (names that begin with a dot) and
+//! for binary files (in the first 8 KiB a NUL, or no UTF-8 in more than a quarter); without one, the sources that cargo has brought (at most
 //! 256 MiB of them), else the workspace's. At the end stand the most frequent words, what was seen, the
 //! throughput, and the speed-up over one process, measured in the same run: this process counts the
-//! same files in one thread, and its counts must be the same, too.
+//! same files in one thread, and its counts must be the same, too. Of an input of more than 512 MiB it counts only
+//! so much: the speed-up is against that part's, and nothing is compared, which the report says.
 //!
 //! --kill         then does the job again while workers are killed at random instants, as often as it
-//!                takes to kill 50 with a file in hand, and compares every count of every pass with
-//!                the undisturbed one's
+//!                takes to kill 50 with a file in hand, names each of these, and compares every count
+//!                of every pass with the undisturbed one's
 //! --seed N       the random instants of another run
 //! --counts FILE  writes every count, `count<TAB>word` a line, the most frequent first
 //!
@@ -48,6 +50,10 @@ use totals::Totals;
 
 /// As much of the input is read beforehand, and counted by one process for comparison.
 const SAMPLE: u64 = 512 << 20;
+
+/// Names the pass that counts one word too many: 0 is the undisturbed one, the others are under fire. For the demo's own
+/// tests: a comparison that nobody has seen fail shows nothing.
+const MISCOUNT: &str = "IPC_DEMO_MISCOUNT";
 
 /// `cargo xtask demo ARGS`.
 pub(crate) fn run(args: &[String]) -> Result {
@@ -90,9 +96,10 @@ impl Demo {
         self.warm()?;
         self.display.begin(&format!("{} worker processes", self.workers), self.input.bytes);
         let begun = Instant::now();
-        let totals = Crew::new(&self.batches, self.workers, &self.stop, &mut self.display).run()?;
+        let mut totals = Crew::new(&self.batches, self.workers, &self.stop, &mut self.display).run()?;
+        miscount(&mut totals, 0);
         let together = Speed { bytes: self.input.bytes, took: begun.elapsed() };
-        let alone = self.one_process(&totals)?;
+        let (alone, compared) = self.one_process(&totals)?;
         let fire = if self.options.kill { Some(self.under_fire(&totals, together.took)?) } else { None };
         self.write_counts(&totals)?;
         let report = Report {
@@ -104,6 +111,7 @@ impl Demo {
             method: method(),
             together,
             alone,
+            compared,
             fire,
         };
         let text = report.to_string();
@@ -138,8 +146,8 @@ impl Demo {
         self.stop.wanted().map_or(Ok(()), |signal| Err(Failure::Stopped(signal)))
     }
 
-    /// The same job in this process and one thread: how fast, and whether it counts the same.
-    fn one_process(&mut self, workers: &Totals) -> std::result::Result<Speed, Failure> {
+    /// The same job in this process and one thread: how fast, and whether it was the whole, whose counts are then the same.
+    fn one_process(&mut self, workers: &Totals) -> std::result::Result<(Speed, bool), Failure> {
         let bytes = self.sample().iter().flatten().map(Piece::len).sum();
         self.display.begin("one process, for comparison", bytes);
         let (mut totals, mut done) = (Totals::default(), 0);
@@ -158,7 +166,7 @@ impl Demo {
             Some(found) if whole => {
                 Err(format!("the workers did not count what one process counts:\n{found}").into())
             }
-            _ => Ok(Speed { bytes, took }),
+            _ => Ok((Speed { bytes, took }, whole)),
         }
     }
 
@@ -176,7 +184,8 @@ impl Demo {
             pass += 1;
             self.display.begin("under fire", self.input.bytes);
             let crew = Crew::new(&self.batches, self.workers, &self.stop, &mut self.display);
-            let totals = crew.under_fire(&mut killer, pass).run()?;
+            let mut totals = crew.under_fire(&mut killer, pass).run()?;
+            miscount(&mut totals, pass);
             if let Some(found) = totals.differences(undisturbed) {
                 return Err(
                     format!("pass {pass} under fire (seed {seed}) counted something else:\n{found}").into()
@@ -191,6 +200,12 @@ impl Demo {
         let lines = totals.tally.sorted().into_iter().map(|(word, count)| format!("{count}\t{word}\n"));
         std::fs::write(path, lines.collect::<String>())
             .map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+fn miscount(totals: &mut Totals, pass: u32) {
+    if std::env::var(MISCOUNT).is_ok_and(|wanted| wanted == pass.to_string()) {
+        totals.tally.count(b"the");
     }
 }
 

@@ -8,7 +8,8 @@ use super::input::{DEFAULT_LIMIT, Input};
 use super::killer::{Kill, Killer};
 use super::totals::Totals;
 
-/// So many of the most frequent words are shown, and so many of each kind of remark.
+/// So many of the most frequent words are shown, and so many of each kind of remark on files. (Who was killed is named in
+/// full: whoever doubts the number can count.)
 const WORDS: usize = 15;
 const REMARKS: usize = 5;
 
@@ -34,6 +35,8 @@ pub(super) struct Report<'a> {
     pub(super) method: String,
     pub(super) together: Speed,
     pub(super) alone: Speed,
+    /// One process counted all of it, and the same.
+    pub(super) compared: bool,
     pub(super) fire: Option<UnderFire>,
 }
 
@@ -70,7 +73,7 @@ impl Display for Report<'_> {
             self.method,
             self.together.took.as_secs_f64()
         )?;
-        let part = if self.alone.bytes < self.together.bytes { ", on a part of the input" } else { "" };
+        let part = if self.compared { "" } else { ", on a part of the input" };
         writeln!(
             f,
             "            {}/s by one process, this one, in one thread ({:.2} s{part})",
@@ -80,6 +83,15 @@ impl Display for Report<'_> {
         writeln!(f, "speed-up    {:.2} over one process", together / alone.max(1.0))?;
         if cfg!(debug_assertions) {
             writeln!(f, "            (a debug build; time it with: cargo run --release -p xtask -- demo)")?;
+        }
+        if self.compared {
+            writeln!(f, "checked     one process counted the same: {}", self.how_many())?;
+        } else {
+            let first = bytes(self.alone.bytes);
+            writeln!(
+                f,
+                "unchecked   one process counted only the first {first}: no count was compared with its own"
+            )?;
         }
         self.fire.as_ref().map_or(Ok(()), |fire| self.under_fire(f, fire))
     }
@@ -100,7 +112,7 @@ impl Report<'_> {
         if !totals.broken.is_empty() {
             let count = number(totals.broken.len() as u64);
             writeln!(f, "            {count} of text, but not all UTF-8: counted without the broken bytes")?;
-            list(f, totals.broken.iter().map(|path| self.name(path.as_ref())))?;
+            list(f, REMARKS, totals.broken.iter().map(|path| self.name(path.as_ref())))?;
         }
         let dirs = input.unreadable.iter().map(|(path, why)| format!("{}: {why}", self.name(path)));
         let files = totals.unreadable.iter();
@@ -108,7 +120,7 @@ impl Report<'_> {
         let unreadable = input.unreadable.len() + totals.unreadable.len();
         if unreadable > 0 {
             writeln!(f, "            {} unreadable", number(unreadable as u64))?;
-            list(f, dirs.chain(files))?;
+            list(f, REMARKS, dirs.chain(files))?;
         }
         Ok(())
     }
@@ -135,15 +147,15 @@ impl Report<'_> {
             let file = self.name(&kill.file);
             format!("pid {}, batch {} of pass {}, had {file}", kill.pid, kill.batch, kill.pass)
         };
-        list(f, killer.hits.iter().map(hit))?;
+        list(f, usize::MAX, killer.hits.iter().map(hit))?;
         let again = number(hits + u64::from(killer.misses));
         writeln!(f, "            their {again} batches were run again, in {passes} passes over the input")?;
-        writeln!(
-            f,
-            "checked     every pass counted what the undisturbed one did: {} different words, {} in all",
-            number(self.totals.tally.distinct() as u64),
-            number(self.totals.tally.total())
-        )
+        writeln!(f, "checked     every pass counted what the undisturbed one did: {}", self.how_many())
+    }
+
+    fn how_many(&self) -> String {
+        let tally = &self.totals.tally;
+        format!("{} different words, {} in all", number(tally.distinct() as u64), number(tally.total()))
     }
 
     /// A file as shown: relative to the root.
@@ -154,8 +166,8 @@ impl Report<'_> {
 }
 
 /// The first few, and how many more.
-fn list(f: &mut Formatter<'_>, mut lines: impl Iterator<Item = String>) -> fmt::Result {
-    for line in lines.by_ref().take(REMARKS) {
+fn list(f: &mut Formatter<'_>, few: usize, mut lines: impl Iterator<Item = String>) -> fmt::Result {
+    for line in lines.by_ref().take(few) {
         writeln!(f, "              {line}")?;
     }
     match lines.count() {
@@ -198,11 +210,36 @@ mod tests {
     }
 
     #[test]
+    fn whether_one_process_counted_the_same_is_said() {
+        let (input, totals) = (Input::default(), Totals::default());
+        let speed = |bytes| Speed { bytes, took: Duration::from_secs(1) };
+        let report = |compared, bytes| {
+            let report = Report {
+                root: Path::new("/"),
+                input: &input,
+                totals: &totals,
+                workers: 2,
+                batches: 2,
+                method: String::new(),
+                together: speed(2_000_000),
+                alone: speed(bytes),
+                compared,
+                fire: None,
+            };
+            report.to_string()
+        };
+        let (whole, part) = (report(true, 2_000_000), report(false, 1_000_000));
+        assert!(whole.contains("\nchecked ") && !whole.contains("unchecked"), "{whole}");
+        assert!(part.contains("\nunchecked   one process counted only the first 1.0 MB"), "{part}");
+        assert!(!part.contains("\nchecked ") && part.contains("on a part of the input"), "{part}");
+    }
+
+    #[test]
     fn a_long_list_is_cut_short() {
         struct List(usize);
         impl Display for List {
             fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-                list(f, (0..self.0).map(|i| i.to_string()))
+                list(f, REMARKS, (0..self.0).map(|i| i.to_string()))
             }
         }
         assert_eq!(List(2).to_string().lines().count(), 2);

@@ -14,7 +14,7 @@
 //! end a word and are nothing else; the rest of such a file counts.
 //!
 //! The definition is this simple so that it can be checked by ten lines of another language:
-//! `tests/words.py` does, and `tests/demo.rs` compares every count with it.
+//! `tests/words.py` does, and `tests/demo` compares every count with it.
 
 use std::collections::HashMap;
 

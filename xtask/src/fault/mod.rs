@@ -1,7 +1,7 @@
 //! Make system calls fail, one at a time: `cargo xtask fault [--full] [CRATE] [--only CALL[:ERROR]] [--scenario NAME]`.
 //!
 //! SQLite's way. `CRATE/tests/fault.table` lists the calls that the crate's own `sys` makes and the errors
-//! their man pages allow; `CRATE/examples/fault_walk.rs` (see ipc_testkit::fault) walks through the crate's
+//! their man pages allow; `CRATE/examples/fault_walk` (see ipc_testkit::fault) walks through the crate's
 //! operations in scenarios. Each listed call fails at its 1st, 2nd and 3rd time, with `--full` at every time until a run comes
 //! through untouched (strace -e inject). Whatever fails, the program must answer `ok` or a clear `error: …`, within 10 s,
 //! and leave no process and no descriptor behind. The count is of rows (call and error) that were hit; a

@@ -12,7 +12,7 @@ fn walker(project: &Project, scenario: &str) -> Walker {
 /// Sweeps the testkit's example, whose scenarios are known.
 fn swept(scenario: &str, table: &str) -> Option<Swept> {
     if let Err(how) = tools::strace() {
-        println!("not run: {how}");
+        ipc_testkit::not_run(&how);
         return None;
     }
     let project = Project::load().unwrap();

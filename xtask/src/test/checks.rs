@@ -1,4 +1,4 @@
-//! What is checked once for the whole workspace: form, lints, documentation, examples, parity.
+//! What is checked once for the whole workspace: form, lints, documentation, examples, the demo, the oldest Rust, parity.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -43,12 +43,25 @@ const CHECKS: &[Check] = &[
         ],
     },
     Check {
+        name: "clippy all",
+        component: Some("clippy"),
+        env: None,
+        words: &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
+    },
+    Check {
         name: "rustdoc",
         component: None,
         env: Some(("RUSTDOCFLAGS", "-D warnings")),
-        words: &["doc", "--workspace", "--no-deps"],
+        words: &["doc", "--workspace", "--no-deps", "--all-features"],
     },
-    Check { name: "examples", component: None, env: None, words: &["build", "--workspace", "--examples"] },
+    Check {
+        name: "examples",
+        component: None,
+        env: None,
+        words: &["build", "--workspace", "--examples", "--all-features"],
+    },
+    // As the README says it: the alias, and no argument.
+    Check { name: "demo", component: None, env: None, words: &["xtask", "demo"] },
 ];
 
 pub(crate) fn run(project: &Project) -> Result<Vec<Cell>> {
@@ -57,7 +70,36 @@ pub(crate) fn run(project: &Project) -> Result<Vec<Cell>> {
         println!("\n== {}: cargo {}", check.name, check.words.join(" "));
         cells.push(by_cargo(project, check)?);
     }
+    cells.push(oldest_rust(project)?);
     Ok(cells)
+}
+
+/// The `rust-version` of the workspace is that of a compiler which has built it: the one that all other cells use, or else one
+/// that is installed beside it.
+fn oldest_rust(project: &Project) -> Result<Cell> {
+    const WORDS: &[&str] = &["check", "--workspace", "--all-targets"];
+    let promised = env!("CARGO_PKG_RUST_VERSION");
+    println!("\n== rust-version: {promised}");
+    let command = format!("cargo +{promised} {}", WORDS.join(" "));
+    let mut cell = Cell::new("workspace", "rust-version", 1, command);
+    if tools::is_rust(&mut cargo(), promised) {
+        cell.note = format!("{promised} is what everything here was built with");
+    } else if let Some(mut older) = tools::rust(promised) {
+        older.current_dir(&project.root).args(WORDS);
+        older.env("CARGO_TARGET_DIR", project.target.join("rust-version"));
+        let done = exec::run(older, LIMIT, Echo::Text)?;
+        cell.build = done.time;
+        if !done.ok() {
+            cell.failed = 1;
+            cell.fail(done.why());
+        }
+    } else {
+        cell.status = Status::NotRun(format!("rustup toolchain install {promised}"));
+        return Ok(cell);
+    }
+    cell.ran = 1;
+    cell.judge();
+    Ok(cell)
 }
 
 fn by_cargo(project: &Project, check: &Check) -> Result<Cell> {
@@ -72,7 +114,7 @@ fn by_cargo(project: &Project, check: &Check) -> Result<Cell> {
     let mut command: Command = cargo();
     command.current_dir(&project.root).args(check.words).envs(check.env);
     let done = exec::run(command, LIMIT, Echo::Text)?;
-    // They are builds, all of them but fmt.
+    // They are builds, nearly all of them.
     cell.build = done.time;
     cell.ran = 1;
     if !done.ok() {

@@ -2,9 +2,12 @@
 //!
 //! nextest runs them where it is installed, each test in a process of its own. The same unit and conformance
 //! tests then run once more under `cargo test`, all tests of a file in one process: that our children find
-//! their entry under both is a promise to users, so the count must be the same. `--quick` leaves the second
-//! run out.
+//! their entry under both is a promise to users, so the count must be the same. Loads were borne in the first run: in the
+//! second they are light (IPC_QUICK), and `--quick` leaves it out.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,15 +26,17 @@ const FULL_LIMIT: Duration = Duration::from_secs(48 * 60 * 60);
 pub(crate) fn run(project: &Project, member: &Crate, means: Means, options: &Options) -> Result<Cell> {
     let mut cell = Cell::of(member, means);
     let selection = match means {
-        Means::Doc if member.has_lib => vec!["--doc".to_owned()],
+        // The documentation is that of all features.
+        Means::Doc if member.has_lib => ["--doc", "--all-features"].map(str::to_owned).to_vec(),
         _ => member.selection(means),
     };
-    let suite = Suite { project, member, means, options };
+    let unrun = project.target.join(format!("not-run-{}", std::process::id()));
+    let suite = Suite { project, member, means, options, light: options.quick, unrun: &unrun };
     if !selection.is_empty() {
         if means != Means::Doc && tools::nextest() {
             suite.nextest(&mut cell, &selection)?;
             if matches!(means, Means::Unit | Means::Conformance) && !options.quick && cell.ran > 0 {
-                suite.again_by_cargo_test(&mut cell, &selection)?;
+                Suite { light: true, ..suite }.again_by_cargo_test(&mut cell, &selection)?;
             }
         } else {
             suite.cargo_test(&mut cell, &selection)?;
@@ -49,15 +54,21 @@ pub(crate) fn run(project: &Project, member: &Crate, means: Means, options: &Opt
             suite.cargo_test(&mut cell, &words)?;
         }
     }
+    note_what_did_not_run(&mut cell, &unrun);
     cell.judge();
     Ok(cell)
 }
 
+#[derive(Clone, Copy)]
 struct Suite<'a> {
     project: &'a Project,
     member: &'a Crate,
     means: Means,
     options: &'a Options,
+    /// Whether tests are told to bear light loads.
+    light: bool,
+    /// The file in which tests say that they could not run.
+    unrun: &'a Path,
 }
 
 impl Suite<'_> {
@@ -170,8 +181,11 @@ impl Suite<'_> {
 
     fn command(&self, words: &[String]) -> Command {
         let mut command = cargo();
-        command.current_dir(&self.project.root).args(words);
+        command.current_dir(&self.project.root).args(words).env(ipc_testkit::NOT_RUN, self.unrun);
         self.options.tell(&mut command);
+        if self.light {
+            command.env("IPC_QUICK", "1");
+        }
         command
     }
 
@@ -212,5 +226,34 @@ impl Suite<'_> {
 
     fn config(&self) -> String {
         self.project.root.join("xtask/nextest.toml").display().to_string()
+    }
+}
+
+/// What the tests that could not run have said goes into the notes, each line once; the file goes.
+fn note_what_did_not_run(cell: &mut Cell, unrun: &Path) {
+    // No file: all have run.
+    let Ok(said) = fs::read_to_string(unrun) else { return };
+    let _ = fs::remove_file(unrun);
+    let lines: BTreeSet<&str> = said.lines().collect();
+    let notes = [std::mem::take(&mut cell.note)].into_iter().filter(|note| !note.is_empty());
+    cell.note = notes.chain(lines.into_iter().map(str::to_owned)).collect::<Vec<_>>().join("; ");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_could_not_run_are_noted_once() {
+        let unrun = std::env::temp_dir().join(format!("xtask-not-run-{}", std::process::id()));
+        let mut cell = Cell::new("a", "unit", 0, "repeat".to_owned());
+        note_what_did_not_run(&mut cell, &unrun);
+        assert_eq!(cell.note, "");
+        cell.note = "also under cargo test: 2".to_owned();
+        // Under nextest and again under cargo test.
+        fs::write(&unrun, "b: not run: no root\na: not run: no tool\nb: not run: no root\n").unwrap();
+        note_what_did_not_run(&mut cell, &unrun);
+        assert_eq!(cell.note, "also under cargo test: 2; a: not run: no tool; b: not run: no root");
+        assert!(!unrun.exists());
     }
 }

@@ -62,7 +62,7 @@ fn mark(number: u32) {
     let _ = rustix::process::getpriority_user(Uid::from_raw(number));
 }
 
-/// The `main` of `examples/fault_walk.rs`.
+/// The `main` of `examples/fault_walk`.
 pub fn walk(scenarios: &[Scenario]) -> ExitCode {
     let Some(wanted) = std::env::args().nth(1) else {
         scenarios.iter().for_each(|(name, _)| println!("{name}"));

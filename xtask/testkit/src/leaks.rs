@@ -160,31 +160,3 @@ fn segments() -> Option<Vec<String>> {
     let segment = |line: &&str| line.contains(" /memfd:") || line.contains(" /dev/shm/");
     Some(maps.lines().filter(segment).map(str::to_owned).collect())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::process::Command;
-
-    // One test: the file's own descriptors and children are what it looks at.
-    #[test]
-    fn children_and_descriptors_are_seen_and_gone_again() {
-        let before = Snapshot::take().unwrap();
-        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-        let files: Vec<_> = (0..3).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let now = Snapshot::take().unwrap();
-        let more = now.more_than(&before, Allowed::default());
-        assert!(more.iter().any(|more| more.starts_with("child")), "{more:?}");
-        assert!(more.iter().any(|more| more.contains("/dev/null")), "{more:?}");
-        let allowed = Allowed { children: 1, descriptors: 1000, segments: 0 };
-        assert!(!now.more_than(&before, allowed).iter().any(|more| more.starts_with("child")), "{more:?}");
-
-        child.kill().unwrap();
-        let dead = || state_and_parent(child.id()).is_some_and(|(state, _)| state == 'Z');
-        assert!(wait_until(GENEROUS, dead));
-        assert!(Snapshot::take().unwrap().children.contains_key(&child.id()), "a zombie counts");
-        child.wait().unwrap();
-        drop(files);
-        assert!(!Snapshot::take().unwrap().children.contains_key(&child.id()));
-    }
-}

@@ -3,6 +3,7 @@
 //! - [`leaks`]: a test leaves no child, no descriptor and no segment behind.
 //! - [`wait_until`], [`process_gone`]: tests wait for states, never for a time to pass.
 //! - [`Rng`]: random decisions that a printed seed repeats.
+//! - [`not_run`], [`not_here`]: a test says that it could not run here.
 //! - [`kills`]: what a crash test reports to `cargo xtask test`.
 //! - [`fault`]: the walk that `cargo xtask fault` makes system calls fail under.
 
@@ -10,10 +11,12 @@
 
 pub mod fault;
 mod leaks;
+mod not_run;
 mod rng;
 mod wait;
 
 pub use leaks::{Allowed, LeakGuard, Snapshot, leaks};
+pub use not_run::{NOT_RUN, not_here, not_run};
 pub use rng::Rng;
 pub use wait::{GENEROUS, process_gone, wait_until};
 
@@ -36,3 +39,8 @@ pub fn kills(point: &str, count: u64) {
     println!("kills {point} {count}");
     assert!(count > 0, "no process died at the crash point `{point}`");
 }
+
+/// The README of the repository runs as it stands there. (Here, for a published crate's package does not hold it.)
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -8,6 +8,7 @@ use std::io::{Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Serialize};
 
 /// What a descriptor refers to, so that a leak is seen even while other tests open and close theirs.
@@ -124,6 +125,22 @@ fn places_are_checked_and_taken_once() {
     assert_eq!(decode::<Vec<Descriptor>>(&body, duplicates(5)).unwrap().len(), 2);
     assert_eq!(references(identity), 1 + 1, "only our own two ends, which share an inode");
     drop(writer);
+}
+
+/// Whatever integer a format has for the place, it is the same place, or an error.
+#[test]
+fn places_of_any_width() {
+    let words = |result: Result<u32, de::value::Error>| result.map_err(|error| error.to_string());
+    type Error = de::value::Error;
+    assert_eq!(words(Place.visit_u32(7)), Ok(7));
+    assert_eq!(words(Place.visit_u8(7)), Ok(7));
+    assert_eq!(words(Place.visit_u64(7)), Ok(7));
+    assert_eq!(words(Place.visit_i64(7)), Ok(7));
+    assert_eq!(words(Place.visit_i8(7)), Ok(7));
+    for error in [Place.visit_u64::<Error>(1 << 32), Place.visit_i64(-1), Place.visit_i64(1 << 32)] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("the place of a file descriptor in its message"), "{error}");
+    }
 }
 
 /// Serialises some descriptors and then does as told.

@@ -50,7 +50,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     type Error = Fault;
 
     forward! {
-        deserialize_any() true;
         deserialize_bool() false;
         deserialize_i8() false;
         deserialize_i16() false;
@@ -80,7 +79,16 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         deserialize_struct(name: &'static str, fields: &'static [&'static str]) false;
         deserialize_enum(name: &'static str, variants: &'static [&'static str]) false;
         deserialize_identifier() false;
-        deserialize_ignored_any() true;
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let Guarded { inner, watch, depth } = self;
+        inner.deserialize_any(Visit { visitor, watch, depth, counted: true }).map_err(Fault::not_told)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let Guarded { inner, watch, depth } = self;
+        inner.deserialize_ignored_any(Visit { visitor, watch, depth, counted: true }).map_err(Fault::not_told)
     }
 
     #[inline]

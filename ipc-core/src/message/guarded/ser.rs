@@ -189,9 +189,11 @@ macro_rules! fields {
                 self.element(value, |inner, value| inner.serialize_field(key, value))
             }
 
-            #[inline]
+            #[cold]
             fn skip_field(&mut self, key: &'static str) -> Result<(), Fault> {
-                self.inner.skip_field(key).map_err(Fault::from_format)
+                Err(Fault::new(format!(
+                    "the field `{key}` was left out (`skip_serializing_if`), and the format tells fields by their place alone"
+                )))
             }
 
             #[inline]

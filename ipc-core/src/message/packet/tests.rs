@@ -90,7 +90,7 @@ fn descriptors_around_the_kernels_limit() {
     for body in [&b"short"[..], &long] {
         for count in [0, 1, 251, 252, 253, 254, 505, 506, 507, 600] {
             send(ours.as_fd(), 2, &[body], &borrowed[..count]).unwrap();
-            let frame = frame(try_recv(theirs.as_fd()));
+            let frame = frame(try_recv(theirs.as_fd(), &mut Begun::default()));
             assert!(*frame.body == *body);
             assert_eq!(frame.descriptors.len(), count);
             for (descriptor, (_, number)) in frame.descriptors.iter().zip(&files) {
@@ -100,7 +100,7 @@ fn descriptors_around_the_kernels_limit() {
             }
         }
     }
-    assert!(matches!(try_recv(theirs.as_fd()).unwrap(), Received::Empty));
+    assert!(matches!(try_recv(theirs.as_fd(), &mut Begun::default()).unwrap(), Received::Empty));
     assert!(files.iter().all(|(_, number)| held(*number) == 1));
 }
 
@@ -110,20 +110,20 @@ fn too_many_descriptors_are_refused_before_anything_is_sent() {
     let null = null();
     let error = send(ours.as_fd(), 1, &[], &vec![null.as_fd(); MAX_DESCRIPTORS + 1]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    assert!(matches!(try_recv(theirs.as_fd()).unwrap(), Received::Empty));
+    assert!(matches!(try_recv(theirs.as_fd(), &mut Begun::default()).unwrap(), Received::Empty));
 }
 
 #[test]
 fn the_end_comes_after_everything_that_was_sent() {
     let (ours, theirs) = pair();
-    assert!(matches!(try_recv(theirs.as_fd()).unwrap(), Received::Empty));
+    assert!(matches!(try_recv(theirs.as_fd(), &mut Begun::default()).unwrap(), Received::Empty));
     send(ours.as_fd(), 1, &[], &[]).unwrap();
     send(ours.as_fd(), 2, &[b"x"], &[]).unwrap();
     drop(ours);
     assert_eq!(frame(recv(theirs.as_fd())).kind, 1);
-    assert_eq!(frame(try_recv(theirs.as_fd())).kind, 2);
+    assert_eq!(frame(try_recv(theirs.as_fd(), &mut Begun::default())).kind, 2);
     for _ in 0..2 {
-        assert!(matches!(try_recv(theirs.as_fd()).unwrap(), Received::Closed));
+        assert!(matches!(try_recv(theirs.as_fd(), &mut Begun::default()).unwrap(), Received::Closed));
         assert!(matches!(recv(theirs.as_fd()).unwrap(), Received::Closed));
     }
     let error = send(theirs.as_fd(), 1, &[], &[]).unwrap_err();
@@ -234,7 +234,7 @@ fn what_is_no_frame_is_an_error_and_leaves_no_descriptor() {
         assert_eq!(held(number), 1, "{reason}");
         // A broken packet costs itself and not the next.
         send(ours.as_fd(), 1, &[b"next"], &[]).unwrap();
-        assert_eq!(&*frame(try_recv(theirs.as_fd())).body, b"next");
+        assert_eq!(&*frame(try_recv(theirs.as_fd(), &mut Begun::default())).body, b"next");
     }
 }
 
@@ -325,10 +325,50 @@ fn a_frame_that_its_sender_gave_up_is_followed_by_the_next() {
             send_raw(&ours, Header { here: 10, total: 20, ..PLAIN }, b"", &batch[..10]);
         }
         send(ours.as_fd(), 7, &[b"why"], &batch[..3]).unwrap();
-        let received = frame(if polls { try_recv(theirs.as_fd()) } else { recv(theirs.as_fd()) });
+        let received =
+            frame(if polls { try_recv(theirs.as_fd(), &mut Begun::default()) } else { recv(theirs.as_fd()) });
         assert_eq!((received.kind, &*received.body, received.descriptors.len()), (7, &b"why"[..], 3));
         assert_eq!(held(number), 1 + 3);
     }
+}
+
+/// Nobody waits for the rest of a frame who did not mean to wait; and nothing of it is lost.
+#[test]
+fn a_frame_that_is_stopped_in_its_middle_is_gone_on_with() {
+    let (file, number) = marked();
+    let batch = [file.as_fd(); 30];
+    let part = |place: u64| Header { here: 10, total: 30, flags: FLAG_CONTINUATION, length: place, ..PLAIN };
+    let (ours, theirs) = pair();
+    let mut begun = Begun::default();
+    for _ in 0..2 {
+        send_raw(&ours, Header { here: 10, total: 30, length: 4, ..PLAIN }, b"body", &batch[..10]);
+        for place in [10, 20] {
+            for _ in 0..2 {
+                assert!(matches!(try_recv(theirs.as_fd(), &mut begun).unwrap(), Received::Empty));
+            }
+            assert_eq!(held(number), 1 + place);
+            send_raw(&ours, part(place as u64), b"", &batch[..10]);
+        }
+        let whole = frame(try_recv(theirs.as_fd(), &mut begun));
+        assert_eq!((&*whole.body, whole.descriptors.len()), (&b"body"[..], 30));
+    }
+    // Half a frame, and the sender begins another, or dies.
+    send_raw(&ours, Header { here: 10, total: 30, ..PLAIN }, b"", &batch[..10]);
+    assert!(matches!(try_recv(theirs.as_fd(), &mut begun).unwrap(), Received::Empty));
+    send(ours.as_fd(), 7, &[b"another"], &batch[..3]).unwrap();
+    assert_eq!(frame(try_recv(theirs.as_fd(), &mut begun)).descriptors.len(), 3);
+    send_raw(&ours, Header { here: 10, total: 30, ..PLAIN }, b"", &batch[..10]);
+    assert!(matches!(try_recv(theirs.as_fd(), &mut begun).unwrap(), Received::Empty));
+    drop(ours);
+    let error = try_recv(theirs.as_fd(), &mut begun).unwrap_err();
+    assert!(matches!(error, Error::Unfinished { sent: 30, arrived: 10 }), "{error}");
+    assert_eq!(held(number), 1);
+    // One that nobody goes on with.
+    let (ours, theirs) = pair();
+    send_raw(&ours, Header { here: 10, total: 30, ..PLAIN }, b"", &batch[..10]);
+    assert!(matches!(try_recv(theirs.as_fd(), &mut begun).unwrap(), Received::Empty));
+    drop(begun);
+    assert_eq!(held(number), 1);
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! The client's side: starting the server, keeping a spare, replacing what was lost or has become unlike this process.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::{FORK, FORKED, PRELOAD_FAILED, READY, REFUSED, UNFIT, server};
 use crate::entry::bootstrap;
 use crate::entry::identity::Name;
 use crate::entry::wire;
-use crate::error::{ChildId, Error, Ran, Result};
+use crate::error::{Call, ChildId, Error, Ran, Result};
 use crate::message::descriptors::{self, Descriptor};
-use crate::message::packet::{self, Frame, Received};
+use crate::message::packet::{self, Begun, Frame, Received};
 use crate::poll;
 use crate::process::baseline::Snapshot;
 use crate::process::child::error_of;
@@ -33,13 +33,23 @@ pub(crate) struct ForkServer {
 /// The connection with a server process.
 pub(crate) struct Link {
     socket: Private,
+    begun: Begun,
     /// The server itself: a child like others, that nobody else sees.
     process: Option<Newborn>,
-    /// Our ends of the newborns whose answers have not been read.
-    asked: VecDeque<Ends<Private>>,
+    /// The newborns whose answers have not been read.
+    asked: VecDeque<Asked>,
     /// What this process was like when the server was started.
     then: Snapshot,
+    /// Whether this process might look into the server then: see [`Link::serves`].
+    open: bool,
     lost: bool,
+}
+
+/// What is kept of a request until its answer.
+struct Asked {
+    ours: Ends,
+    /// The newborn's end of its lifeline, which tells who it is even where it has died without a word.
+    childs_line: Private,
 }
 
 /// What errors call it.
@@ -47,6 +57,9 @@ const NAME: &str = "fork server";
 
 /// How long a server that has closed its socket has to end before its end is called unknown.
 const DYING: Duration = Duration::from_secs(1);
+
+/// How long a server may be silent before it is looked at: an answer takes it 100 µs, a preload as long as it likes.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// How often a server that is lost in the middle of a request is replaced before the spawn fails.
 const ATTEMPTS: usize = 3;
@@ -63,7 +76,8 @@ impl ForkServer {
         }
         let captured = Snapshot::capture();
         let now = captured.map_err(|e| {
-            Error::os("could not start a child: reading /proc/thread-self", e).with_ran(Ran::DidNotRun)
+            Error::os_in(Call::Proc, "could not start a child: reading /proc/thread-self", e)
+                .with_ran(Ran::DidNotRun)
         })?;
         let supply = self.supply();
         let mut attempt = 1;
@@ -122,35 +136,44 @@ impl ForkServer {
                 "the server would be process 1 of a new pid namespace, which cannot clone with CLONE_PARENT";
             return Err(Trouble::Unfit(why.into()));
         }
-        let (ours, theirs) = socket_pair()?;
+        let [socket, theirs] = socket_pair()?;
         // That of the snapshot, not that of a moment later: it is told apart from it for ever after.
-        let (process, _) = exec::newborn(Some(now.baseline.environment()))?;
+        let (process, setup) = exec::newborn(Some(now.baseline.environment()))?;
         let identity_of_server = current::identity_of_helper(NAME);
         let start = wire::Start {
             function: Some(Name::of(server::serve)),
             identity: identity_of_server,
-            setup: Setup { signal_mask: Some(u64::MAX), ..Setup::default() },
+            setup: Setup { signal_mask: Some(u64::MAX), ..setup },
             stdio: [wire::ChildStdio::Null, wire::ChildStdio::Null, wire::ChildStdio::Null],
             numbers: Vec::new(),
             acknowledge: false,
             detached: false,
             run_atexit: false,
+            #[cfg(any(feature = "log", feature = "tracing"))]
+            logging: None,
         };
-        let socket = Private::from(ours);
-        let mut link =
-            Link { socket, process: Some(process), asked: VecDeque::new(), then: now.clone(), lost: false };
+        let mut link = Link {
+            socket,
+            begun: Begun::default(),
+            process: Some(process),
+            asked: VecDeque::new(),
+            then: now.clone(),
+            open: false,
+            lost: false,
+        };
+        link.open = link.is_open();
         if let Some(process) = &link.process {
-            let args = descriptors::encode(&(Descriptor::from(theirs), self.preload));
+            let args = descriptors::encode(&(Descriptor::from(OwnedFd::from(theirs)), self.preload));
             let args =
                 args.map_err(|e| Error::encode("the fork server's arguments", e).with_ran(Ran::DidNotRun))?;
-            if let Err(error) = bootstrap::send_start(process.control.as_fd(), &start, &[], &args) {
+            if let Err(error) = bootstrap::send_start(process.control.as_fd(), &start, &[], &args, None) {
                 return Err(if error.is_hung_up() { link.bury("it ended") } else { error.into() });
             }
         }
         let frame = match link.receive() {
             // Another server would run the same function.
             Err(Trouble::Lost(error)) if self.preload.is_some() => {
-                let why = format!("the server ended while it ran it, or before: {error}");
+                let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
                 return Err(Trouble::Error(Error::Preload { why }));
             }
             received => received?,
@@ -175,14 +198,24 @@ impl Drop for ForkServer {
 
 impl Link {
     /// Whether its children can be made to look as if this process had made them as it is now.
+    ///
+    /// Nothing in /proc tells of a Landlock domain (landlock(7)), and a process may enter one at any time. But one inside may
+    /// not look into one outside: what was allowed when the server was started is refused then.
     fn serves(&self, now: &Snapshot) -> bool {
-        self.then.identity == now.identity && self.then.baseline.can_become(&now.baseline)
+        self.then.identity == now.identity
+            && self.then.baseline.can_become(&now.baseline)
+            && (!self.open || self.is_open())
+    }
+
+    /// Whether the kernel lets this process look into the server.
+    fn is_open(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| sys::process::may_look_into(process.pid))
     }
 
     /// The server's next frame.
     fn receive(&mut self) -> Result<Frame, Trouble> {
         loop {
-            match packet::try_recv(self.socket.as_fd()) {
+            match packet::try_recv(self.socket.as_fd(), &mut self.begun) {
                 Ok(Received::Frame(frame)) => return Ok(frame),
                 Ok(Received::Empty) => {}
                 Ok(Received::Closed) => return Err(self.bury("it closed its socket")),
@@ -190,9 +223,17 @@ impl Link {
             }
             let ended = self.process.as_ref().map(|process| process.pidfd.as_fd());
             let both: Vec<_> = [self.socket.as_fd()].into_iter().chain(ended).collect();
-            if let Err(e) = poll::wait(&both, None) {
+            match poll::wait(&both, Some(Instant::now() + SILENT)) {
+                Ok(true) => {}
+                // One that was stopped will not answer before somebody lets it go on, who may be waiting for this answer.
+                Ok(false)
+                    if self.process.as_ref().is_some_and(|server| sys::process::is_stopped(server.pid)) =>
+                {
+                    return Err(self.lose("it was stopped (SIGSTOP)".into()));
+                }
+                Ok(false) => continue,
                 // The answer that was waited for would be taken for the next one's.
-                return Err(self.lose(format!("poll: {e}")));
+                Err(e) => return Err(self.lose(format!("poll: {e}"))),
             }
             // In this order: what it has said is there when its end is.
             let ended = ended.map_or(Ok(false), poll::is_ready);
@@ -240,7 +281,7 @@ impl Source for Link {
         match packet::send(self.socket.as_fd(), FORK, &[], &ends) {
             Ok(()) => {
                 crash_point!("parent: request sent");
-                self.asked.push_back(ours);
+                self.asked.push_back(Asked { ours, childs_line: theirs.lifeline });
                 Ok(())
             }
             Err(e) => {
@@ -254,14 +295,14 @@ impl Source for Link {
     }
 
     fn answer(&mut self) -> Result<Newborn, Trouble> {
-        let Some(ours) = self.asked.pop_front() else {
+        let Some(asked) = self.asked.pop_front() else {
             return Err(Error::protocol("the fork server was asked for nothing").into());
         };
         let answer = if self.lost { Err(self.lose("it is gone".into())) } else { self.receive() };
         let mut frame = match answer {
             Ok(frame) => frame,
             // Perhaps it was forked and only the answer is missing.
-            Err(Trouble::Lost(error)) => return recover(ours).ok_or(Trouble::Lost(error)),
+            Err(Trouble::Lost(error)) => return recover(asked).ok_or(Trouble::Lost(error)),
             Err(other) => {
                 // The answer is still to come, and the next request's would be taken for it.
                 self.lost = true;
@@ -271,7 +312,7 @@ impl Source for Link {
         let number = <[u8; 4]>::try_from(&frame.body[..]).map(u32::from_le_bytes);
         match (frame.kind, number, frame.descriptors.pop()) {
             (FORKED, Ok(pid), pidfd) => match pidfd.map_or_else(|| open(pid), Ok) {
-                Ok(pidfd) => Ok(ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
+                Ok(pidfd) => Ok(asked.ours.into_newborn(sys::clone::Born { pid, pidfd }, false)),
                 Err(e) => {
                     Err(Error::os("could not start a child: pidfd_open", e).with_ran(Ran::DidNotRun).into())
                 }
@@ -288,9 +329,8 @@ impl Source for Link {
             }
             (REFUSED, Ok(errno), None) => {
                 let refused = std::io::Error::from_raw_os_error(errno as i32);
-                Err(Error::os("could not start a child: clone in the fork server", refused)
-                    .with_ran(Ran::DidNotRun)
-                    .into())
+                let failed = "could not start a child: clone in the fork server";
+                Err(Error::os_in(Call::ServersProcess, failed, refused).with_ran(Ran::DidNotRun).into())
             }
             (kind, ..) => {
                 self.lost = true;
@@ -309,13 +349,39 @@ fn give_up(newborn: Newborn) {
     let _ = newborn.abandon();
 }
 
-/// A newborn whose server died before it said who it is: asked itself. `None` when it was never born, or has died.
-fn recover(ours: Ends<Private>) -> Option<Newborn> {
-    packet::send(ours.control.as_fd(), wire::WHO, &[], &[]).ok()?;
-    let Ok(Received::Frame(frame)) = packet::recv(ours.control.as_fd()) else { return None };
-    let pid = u32::from_le_bytes(frame.body[..].try_into().ok()?);
-    let pidfd = (frame.kind == wire::WHO).then(|| open(pid).ok()).flatten()?;
-    Some(ours.into_newborn(sys::clone::Born { pid, pidfd }, false))
+/// A newborn whose server died before it said who it is: asked itself. `None` when it was never born, or has died; then it has been
+/// waited for.
+fn recover(asked: Asked) -> Option<Newborn> {
+    let Asked { ours, childs_line } = asked;
+    match who(ours.control.as_fd()) {
+        Some(pid) => {
+            let pidfd = open(pid).ok()?;
+            Some(ours.into_newborn(sys::clone::Born { pid, pidfd }, false))
+        }
+        None => {
+            // Whom its lifeline would end is who it was. Nobody else knows of it, so nobody has waited for it.
+            if let Ok(Some(pid)) = sys::process::signalled_when_ready(childs_line.as_fd()) {
+                sys::wait::end_by_number(pid);
+            }
+            None
+        }
+    }
+}
+
+/// A newborn's pid, in its own words. One that is stopped is given up: there will be another.
+fn who(control: BorrowedFd<'_>) -> Option<u32> {
+    packet::send(control, wire::WHO, &[], &[]).ok()?;
+    let until = Instant::now() + DYING;
+    let mut begun = Begun::default();
+    loop {
+        match packet::try_recv(control, &mut begun) {
+            Ok(Received::Frame(frame)) if frame.kind == wire::WHO => {
+                return frame.body[..].try_into().ok().map(u32::from_le_bytes);
+            }
+            Ok(Received::Empty) if poll::wait(&[control], Some(until)).unwrap_or(false) => {}
+            _ => return None,
+        }
+    }
 }
 
 /// The descriptor of a newborn that nobody else knows of, so that nobody has waited for it; where it cannot be had the newborn

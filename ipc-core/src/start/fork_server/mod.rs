@@ -15,6 +15,8 @@
 //! | who dies | who notices | then |
 //! |---|---|---|
 //! | the server | the client, at its next request (end of file, or the server's pidfd) | running children are unaffected; a newborn whose answer was lost is asked who it is over its control socket, and used; the next spawn starts another server |
+//! | nobody, but the server is stopped (SIGSTOP) | the client, once it has been silent for a second | it is killed and replaced, as if it had died |
+//! | the server, and a newborn before it could say who it is | the client, by the end of the newborn's socket | it waits for the one that the newborn's lifeline names, so that no zombie is left; unless both died before either could name it there: that zombie stays as long as the client |
 //! | the client | the server (end of file; its own lifeline) | both the server and the client's children end |
 //! | a spare | the client, when it takes it | the next is taken |
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{FORK, FORKED, PRELOAD_FAILED, READY, REFUSED, UNFIT};
 use crate::entry::bootstrap::{self, Inherited};
 use crate::entry::identity::Name;
+use crate::entry::panics;
 use crate::message::descriptors::Descriptor;
 use crate::message::packet::{self, Received};
 use crate::sys::clone::Copier;
@@ -61,7 +62,12 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         crash_point!("server: request received");
         // What the preload has buffered must not be written by every child.
         let stdout = sys::runtime::flush_before_copy();
-        let copied = copier.copy_as_sibling();
+        // Of this process's own there is something if the preload has started children: they are not the copy's.
+        let copied = sys::private::fork_without(
+            &[],
+            || copier.copy_as_sibling(),
+            |e| bootstrap::refuse(control.as_fd(), "taking the fork server's descriptors away", e),
+        );
         drop(stdout);
         let answered = match copied {
             Ok(Some(born)) => {
@@ -76,6 +82,9 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
             Ok(None) => {
                 drop(socket);
                 bootstrap::close_own();
+                if preloaded() {
+                    panics::install_anew();
+                }
                 bootstrap::enter(Inherited { control, lifeline: childs_end })
             }
             Err(e) => refuse(e.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -97,6 +106,7 @@ fn run_preload(function: Name) -> Result<(), String> {
     }
     let threads = std::fs::read_dir("/proc/self/task").map_err(|e| format!("/proc/self/task: {e}"))?.count();
     match threads {
+        2 => Err("it left a thread behind, and a process with threads cannot be copied".into()),
         0 => Err("whether it left threads behind is unknown: /proc/self/task lists none".into()),
         1 => Ok(()),
         _ => Err(format!(

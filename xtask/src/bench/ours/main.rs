@@ -2,10 +2,22 @@
 //!
 //! The peer `command` execs this very file too: an argument then makes it leave at once.
 
+#[path = "../counting.rs"]
+mod counting;
+mod lock;
+#[path = "../memory.rs"]
+mod memory;
+#[path = "../parcel.rs"]
+mod parcel;
+mod pipe;
 #[path = "../protocol.rs"]
 mod protocol;
+mod shm;
 mod spawn;
+#[path = "../traffic.rs"]
+mod traffic;
 
+use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -16,6 +28,13 @@ fn main() -> ExitCode {
     let group = args.next().unwrap_or_default();
     protocol::contend(args, |call| match group.as_str() {
         "spawn" => spawn::serve(&call),
+        "pipe" => pipe::serve(&call),
+        "lock" => lock::serve(&call),
+        "shm" => shm::serve(&call),
         _ => Err(call.unknown()),
     })
+}
+
+fn failed(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(error.to_string())
 }

@@ -8,6 +8,7 @@ use std::io;
 
 use ipc_core::{Builder, Context};
 
+use super::failed;
 use super::protocol::{Call, Share, VALUE, await_end, idle, idle_memory, serve as answer, timed};
 
 fn nothing() {}
@@ -81,8 +82,4 @@ fn idle_children(context: &Context, alive: usize, share: Share) -> io::Result<f6
         child.wait().map_err(failed)?;
     }
     Ok(total / alive as f64)
-}
-
-fn failed(error: impl std::fmt::Display) -> io::Error {
-    io::Error::other(error.to_string())
 }

@@ -9,6 +9,7 @@ use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use ipc_core::{
@@ -17,6 +18,13 @@ use ipc_core::{
 };
 use ipc_testkit::fault::{Region, walk};
 use ipc_testkit::{Allowed, process_gone, wait_until};
+
+mod connection;
+
+use connection::{
+    connection, connection_awaited, connection_in_memory, ends_in_values, listen_stale, long_over_tcp,
+    strangers,
+};
 
 type Answer = Result<(), String>;
 
@@ -49,6 +57,16 @@ fn main() -> ExitCode {
         ("fork", fork),
         ("fork_closure", fork_closure),
         ("threads", threads),
+        ("connection", connection),
+        ("connection_awaited", connection_awaited),
+        ("connection_in_memory", connection_in_memory),
+        ("ends_in_values", ends_in_values),
+        ("listen_path", |region| strangers(region, &format!("/tmp/ipc-core-fault-{}", std::process::id()))),
+        ("listen_abstract", |region| strangers(region, &format!("@ipc-core-fault-{}", std::process::id()))),
+        ("listen_tcp", |region| strangers(region, "127.0.0.1:0")),
+        ("listen_tcp_long", long_over_tcp),
+        ("listen_stale", listen_stale),
+        ("exec_awaited", |region| job(region, || Context::exec().builder(), awaited)),
     ])
 }
 
@@ -133,6 +151,28 @@ fn job(
     let Witness { seen, theirs } = Witness::new()?;
     region.begin();
     sum(seen, spawn_add(make(), theirs).and_then(take))
+}
+
+/// Joins as a future.
+fn awaited(child: Child<u32>) -> Result<u32, Error> {
+    block_on(child.join_async())
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            return value;
+        }
+        std::thread::park();
+    }
 }
 
 fn spawn_add(builder: Builder, witness: Descriptor) -> Result<Child<u32>, Error> {

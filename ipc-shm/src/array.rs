@@ -1,0 +1,147 @@
+//! An array that processes share, behind a lock of its own.
+
+use bytemuck::Pod;
+
+use crate::lock::guard::{locking, travelling};
+use crate::object::{self, DATA, Kind, LOCK};
+use crate::sys::place::Place;
+use crate::{Error, Result, Segment};
+
+/// An array of fixed length that processes share, behind a lock that outlives its owner. Python's `multiprocessing.Array`.
+///
+/// A handle, as [`Value`](crate::Value) is: what stands there of types, locks and deaths holds here. The guard gives a slice.
+///
+/// ```
+/// use ipc_core::spawn;
+/// use ipc_shm::Array;
+///
+/// fn negate(numbers: Array<i32>) -> ipc_shm::Result<()> {
+///     numbers.lock()?.iter_mut().for_each(|n| *n = -*n);
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let numbers = Array::from_slice(&[0_i32, 1, 2, 3])?;
+///     spawn(negate, (numbers.clone(),))?.join()??;
+///     assert_eq!(numbers.to_vec()?, [0, -1, -2, -3]);
+///     assert_eq!(numbers.get(3)?, -3);
+///     Ok(())
+/// }
+/// ```
+pub struct Array<T: Pod> {
+    place: Place<[T]>,
+}
+
+impl<T: Pod> Array<T> {
+    locking!([T]);
+
+    /// A new array of `len` zeros; `len` may be 0.
+    ///
+    /// # Errors
+    /// As [`Value::new`](crate::Value::new).
+    pub fn zeroed(len: usize) -> Result<Array<T>> {
+        Array::of(object::create::<T>(Kind::Array, len)?)
+    }
+
+    /// A new array with these elements.
+    ///
+    /// # Errors
+    /// As [`Value::new`](crate::Value::new).
+    pub fn from_slice(elements: &[T]) -> Result<Array<T>> {
+        let segment = object::create::<T>(Kind::Array, elements.len())?;
+        segment.write(DATA, bytemuck::cast_slice(elements))?;
+        Array::of(segment)
+    }
+
+    /// A new array with what an iterator gives.
+    ///
+    /// # Errors
+    /// As [`Value::new`](crate::Value::new).
+    #[expect(clippy::should_implement_trait, reason = "it can fail, and FromIterator cannot")]
+    pub fn from_iter(elements: impl IntoIterator<Item = T>) -> Result<Array<T>> {
+        Array::from_slice(&elements.into_iter().collect::<Vec<T>>())
+    }
+
+    fn of(segment: Segment) -> Result<Array<T>> {
+        let len = object::check::<T>(&segment, Kind::Array)?;
+        let place = Place::of_array(segment, LOCK, DATA, len);
+        place.map(|place| Array { place }).ok_or_else(|| Error::not_a_segment("it is too short"))
+    }
+
+    /// How many elements it has.
+    pub fn len(&self) -> usize {
+        self.place.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of one element, made under the lock.
+    ///
+    /// # Errors
+    /// [`Error::OutOfBounds`]; [`Error::OwnerDied`], [`Error::Poisoned`] and the others of [`lock`](Array::lock). What a dead owner left stays for
+    /// who [locks](Array::lock), who is told as well.
+    pub fn get(&self, index: usize) -> Result<T> {
+        self.check(index)?;
+        self.with(|elements| elements[index])
+    }
+
+    /// Puts an element in, under the lock.
+    ///
+    /// # Errors
+    /// As [`get`](Array::get).
+    pub fn set(&self, index: usize, element: T) -> Result<()> {
+        self.check(index)?;
+        self.with(|elements| elements[index] = element)
+    }
+
+    /// A copy of all elements, made under the lock.
+    ///
+    /// # Errors
+    /// As [`get`](Array::get).
+    pub fn to_vec(&self) -> Result<Vec<T>> {
+        self.with(|elements| elements.to_vec())
+    }
+
+    /// Copies all elements out, under the lock.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if `elements` is not as long as the array; otherwise as [`get`](Array::get).
+    pub fn copy_to_slice(&self, elements: &mut [T]) -> Result<()> {
+        self.check_len(elements.len())?;
+        self.with(|all| elements.copy_from_slice(all))
+    }
+
+    /// Copies all elements in, under the lock.
+    ///
+    /// # Errors
+    /// As [`copy_to_slice`](Array::copy_to_slice).
+    pub fn copy_from_slice(&self, elements: &[T]) -> Result<()> {
+        self.check_len(elements.len())?;
+        self.with(|all| all.copy_from_slice(elements))
+    }
+
+    /// Changes the elements in one step, under the lock, and gives what `f` gives.
+    ///
+    /// # Errors
+    /// As [`get`](Array::get); `f` was not called then.
+    pub fn update<R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+        self.with(f)
+    }
+
+    fn check(&self, index: usize) -> Result<()> {
+        let len = self.len();
+        if index < len { Ok(()) } else { Err(Error::OutOfBounds { index, len }) }
+    }
+
+    fn check_len(&self, len: usize) -> Result<()> {
+        if len == self.len() {
+            return Ok(());
+        }
+        Err(Error::invalid("the slice", format!("it has {len} elements, and the array {}", self.len())))
+    }
+}
+
+travelling!(Array<T>);

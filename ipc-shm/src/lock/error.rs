@@ -1,0 +1,133 @@
+//! Why there is no guard, or one that wants to be looked at first.
+
+use std::fmt;
+
+use super::guard::Guarded;
+use super::word::Refused;
+use crate::Error;
+
+/// Why a lock gave no guard, or gave it with a warning.
+///
+/// `?` turns it into an [`Error`] where the function returns one (to a `Box<dyn Error>` it cannot go, as it borrows the lock: `map_err(Error::from)`
+/// goes before); a guard that comes with the warning of a death is dropped then, and with that
+/// the data is [lost](LockError::Lost).
+#[non_exhaustive]
+pub enum LockError<G: Guarded> {
+    /// The lock is taken, and its last owner died with the data in its hands, killed perhaps half way through a change.
+    OwnerDied(OwnerDied<G>),
+    /// The lock is taken, and an owner panicked with the data in its hands.
+    Poisoned(Poisoned<G>),
+    /// An owner died, and whoever was told has dropped the guard without [`recover`](OwnerDied::recover). Nobody gets the data any more.
+    Lost,
+    /// Somebody has it, and there was no time to wait (`try_lock`).
+    WouldBlock,
+    /// The time is over.
+    TimedOut,
+    /// The lock was not taken, for a reason that is no other process's: it is in the error.
+    Error(Error),
+}
+
+impl<G: Guarded> LockError<G> {
+    pub(crate) fn refused(refused: Refused) -> LockError<G> {
+        match refused {
+            Refused::Busy => LockError::WouldBlock,
+            Refused::TimedOut => LockError::TimedOut,
+            Refused::Lost => LockError::Lost,
+            other => LockError::Error(Error::refused(other)),
+        }
+    }
+
+    /// The process that died, where that is what happened.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            LockError::OwnerDied(died) => Some(died.pid()),
+            _ => None,
+        }
+    }
+}
+
+/// A guard whose data a dead owner may have left half changed.
+///
+/// Dropped as it is, it makes the data [lost](LockError::Lost) for everybody, as an inconsistent robust pthread mutex does.
+#[must_use = "dropped as it is, it makes the data lost for everybody"]
+pub struct OwnerDied<G: Guarded> {
+    pub(crate) guard: G,
+    pub(crate) pid: u32,
+}
+
+impl<G: Guarded> OwnerDied<G> {
+    /// The process that had it. The system may have given the number to another process meanwhile.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The data as it was left, to look at before it is decided what to do.
+    pub fn get_ref(&self) -> &G {
+        &self.guard
+    }
+
+    /// The guard, as if nothing had happened: whoever calls it answers for the data being as it should be when the guard is dropped. (Who dies
+    /// before that is reported like any owner.)
+    pub fn recover(self) -> G {
+        self.guard.raw().repaired();
+        self.guard
+    }
+}
+
+/// A guard whose data an owner that panicked may have left half changed.
+#[must_use = "the lock is held as long as this is there"]
+pub struct Poisoned<G: Guarded> {
+    pub(crate) guard: G,
+}
+
+impl<G: Guarded> Poisoned<G> {
+    /// The data as it was left.
+    pub fn get_ref(&self) -> &G {
+        &self.guard
+    }
+
+    /// The guard; later owners are warned as well, as with std's mutex.
+    pub fn into_inner(self) -> G {
+        self.guard
+    }
+
+    /// The guard; later owners are not warned any more.
+    pub fn recover(self) -> G {
+        self.guard.raw().repaired();
+        self.guard
+    }
+}
+
+impl<G: Guarded> From<LockError<G>> for Error {
+    fn from(error: LockError<G>) -> Error {
+        match error {
+            LockError::OwnerDied(died) => Error::OwnerDied { pid: died.pid },
+            LockError::Poisoned(_) => Error::Poisoned,
+            LockError::Lost => Error::Lost,
+            LockError::WouldBlock => Error::WouldBlock,
+            LockError::TimedOut => Error::TimedOut,
+            LockError::Error(error) => error,
+        }
+    }
+}
+
+impl<G: Guarded> fmt::Display for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::OwnerDied(died) => Error::OwnerDied { pid: died.pid }.fmt(f),
+            LockError::Poisoned(_) => Error::Poisoned.fmt(f),
+            LockError::Lost => Error::Lost.fmt(f),
+            LockError::WouldBlock => Error::WouldBlock.fmt(f),
+            LockError::TimedOut => Error::TimedOut.fmt(f),
+            LockError::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<G: Guarded> fmt::Debug for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LockError({self})")
+    }
+}
+
+impl<G: Guarded> std::error::Error for LockError<G> {}

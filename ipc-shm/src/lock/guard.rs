@@ -1,0 +1,232 @@
+//! Guards: the lock as long as they live, and the data behind it.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use ipc_core::primitive::time::Until;
+
+use super::error::{LockError, OwnerDied, Poisoned};
+use super::raw::RawLock;
+use super::word::Taken;
+use crate::sys::place::{Held, Place};
+
+/// What errors need of a guard.
+pub trait Guarded: sealed::Sealed {
+    #[doc(hidden)]
+    fn raw(&self) -> &RawLock;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The data behind a lock, as long as this lives. It stays on the thread that took the lock.
+///
+/// Dropped while its thread panics, it poisons the lock, as std's does.
+#[must_use = "the lock is free again as soon as this is dropped"]
+pub struct Guard<'a, T: ?Sized> {
+    held: Held<'a, T>,
+    /// Whether its thread panicked already when it took the lock.
+    panicking: bool,
+}
+
+impl<T: ?Sized> sealed::Sealed for Guard<'_, T> {}
+
+impl<T: ?Sized> Guarded for Guard<'_, T> {
+    fn raw(&self) -> &RawLock {
+        self.held.lock()
+    }
+}
+
+impl<'a, T: ?Sized> Guard<'a, T> {
+    #[inline(always)]
+    pub(crate) fn take(place: &'a Place<T>, until: Until) -> Result<Self, LockError<Self>> {
+        let (taken, held) = place.take(until).map_err(LockError::refused)?;
+        let guard = Guard { held, panicking: std::thread::panicking() };
+        match taken {
+            Taken::Whole => Ok(guard),
+            Taken::OwnerDied(pid) => Err(LockError::OwnerDied(OwnerDied { guard, pid })),
+            Taken::Panicked => Err(LockError::Poisoned(Poisoned { guard })),
+        }
+    }
+
+    /// Frees the lock, for whom it comes too early to repair anything: the next owner is told what this one was told.
+    pub(crate) fn hand_on(mut self) {
+        self.held.hand_on();
+    }
+}
+
+impl<T: ?Sized> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.held.get()
+    }
+}
+
+impl<T: ?Sized> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.held.get_mut()
+    }
+}
+
+impl<T: ?Sized> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.panicking && std::thread::panicking() {
+            self.held.lock().poison();
+        }
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Guard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for Guard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// What an operation says that could not repair anything.
+#[cold]
+#[inline(never)]
+pub(crate) fn refused<T: ?Sized>(error: LockError<Guard<'_, T>>) -> crate::Error {
+    match error {
+        LockError::OwnerDied(died) => {
+            let pid = died.pid;
+            died.guard.hand_on();
+            crate::Error::OwnerDied { pid }
+        }
+        error => error.into(),
+    }
+}
+
+/// The four ways to wait for the lock of a handle with a `place`, whose guard gives a `$data`.
+macro_rules! locking {
+    ($data:ty) => {
+        /// Waits for the lock. The guard gives the data, to read and to write.
+        ///
+        /// # Errors
+        /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) and [`LockError::Poisoned`](crate::LockError::Poisoned) come with the guard;
+        /// [`LockError::Lost`](crate::LockError::Lost); [`Error::AlreadyHeld`](crate::Error::AlreadyHeld) if this thread has the lock;
+        /// [`Error::TooManyLocks`](crate::Error::TooManyLocks) if it has as many as the kernel looks after (2047).
+        #[inline]
+        pub fn lock(&self) -> $crate::lock::guard::Locking<'_, $data> {
+            $crate::Guard::take(&self.place, $crate::Until::Forever)
+        }
+
+        /// As [`lock`](Self::lock), without waiting.
+        ///
+        /// # Errors
+        /// [`LockError::WouldBlock`](crate::LockError::WouldBlock) if somebody has it; otherwise as [`lock`](Self::lock).
+        #[inline]
+        pub fn try_lock(&self) -> $crate::lock::guard::Locking<'_, $data> {
+            $crate::Guard::take(&self.place, $crate::Until::Now)
+        }
+
+        /// As [`lock`](Self::lock), at most for `timeout`.
+        ///
+        /// # Errors
+        /// [`LockError::TimedOut`](crate::LockError::TimedOut) when somebody has it still; otherwise as [`lock`](Self::lock).
+        pub fn lock_timeout(&self, timeout: std::time::Duration) -> $crate::lock::guard::Locking<'_, $data> {
+            $crate::Guard::take(&self.place, $crate::Until::after(timeout))
+        }
+
+        /// As [`lock`](Self::lock), at most until `deadline`.
+        ///
+        /// # Errors
+        /// As [`lock_timeout`](Self::lock_timeout).
+        pub fn lock_deadline(&self, deadline: std::time::Instant) -> $crate::lock::guard::Locking<'_, $data> {
+            $crate::Guard::take(&self.place, $crate::Until::Deadline(deadline))
+        }
+
+        /// Whether somebody has the lock, at this moment. Python's `locked()`.
+        pub fn is_locked(&self) -> bool {
+            self.place.lock().is_locked()
+        }
+
+        /// The process that has the lock, at this moment and as far as shared memory is to be believed.
+        pub fn owner(&self) -> Option<u32> {
+            self.place.lock().owner()
+        }
+
+        /// The segment that it stands in, for a process that cannot be sent a value ([`Segment::into_fd`](crate::Segment::into_fd)).
+        pub fn segment(&self) -> &$crate::Segment {
+            self.place.segment()
+        }
+
+        /// Changes the data in one step, for an operation that could not repair what a dead owner has left.
+        #[inline(always)]
+        fn with<R>(&self, f: impl FnOnce(&mut $data) -> R) -> $crate::Result<R> {
+            match self.lock() {
+                Ok(mut guard) => Ok(f(&mut guard)),
+                Err(error) => Err($crate::lock::guard::refused(error)),
+            }
+        }
+    };
+}
+
+pub(crate) use locking;
+
+/// What taking a lock gives.
+pub type Locking<'a, T> = Result<Guard<'a, T>, LockError<Guard<'a, T>>>;
+
+/// Handles travel as their segments; `$check` makes one of a segment that has come.
+macro_rules! travelling {
+    ($handle:ident<$element:ident>) => {
+        impl<$element: bytemuck::Pod> TryFrom<$crate::Segment> for $handle<$element> {
+            type Error = $crate::Error;
+
+            /// # Errors
+            /// [`Error::NotASegment`](crate::Error::NotASegment): it holds something else, or was made by another version of this crate.
+            fn try_from(segment: $crate::Segment) -> $crate::Result<$handle<$element>> {
+                $handle::of(segment)
+            }
+        }
+
+        impl<$element: bytemuck::Pod> Clone for $handle<$element> {
+            /// Another handle on the same.
+            fn clone(&self) -> $handle<$element> {
+                $handle { place: self.place.clone() }
+            }
+        }
+
+        impl<$element: bytemuck::Pod> serde::Serialize for $handle<$element> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.segment().serialize(serializer)
+            }
+        }
+
+        impl<'de, $element: bytemuck::Pod> serde::Deserialize<'de> for $handle<$element> {
+            fn deserialize<D: serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<$handle<$element>, D::Error> {
+                let segment = $crate::Segment::deserialize(deserializer)?;
+                $handle::of(segment).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl<$element: bytemuck::Pod + std::fmt::Debug> std::fmt::Debug for $handle<$element> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let mut handle = f.debug_struct(stringify!($handle));
+                match self.try_lock() {
+                    Ok(guard) => handle.field("data", &&*guard).finish(),
+                    Err($crate::LockError::OwnerDied(died)) => {
+                        handle.field("owner_died", &died.pid);
+                        died.guard.hand_on();
+                        handle.finish_non_exhaustive()
+                    }
+                    Err(_) => handle.field("owner", &self.place.lock().owner()).finish_non_exhaustive(),
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use travelling;

@@ -1,0 +1,90 @@
+//! Locks by themselves, as handles: what they protect is their users' affair.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::guard::Locking;
+use crate::Value;
+
+/// A lock that processes share, for something that is not in it: a file, a device, several values at once.
+///
+/// It belongs to the thread that took it, and outlives it: if the owner dies, the next is told. Python's `Lock`, which anybody may release,
+/// is a semaphore of one.
+///
+/// ```
+/// use ipc_core::spawn;
+/// use ipc_shm::Lock;
+///
+/// fn append(lock: Lock, line: String) -> ipc_shm::Result<()> {
+///     let _guard = lock.lock()?;
+///     // … one process at a time comes here
+///     println!("{line}");
+///     Ok(())
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let lock = Lock::new()?;
+/// let first = spawn(append, (lock.clone(), "one".to_string()))?;
+/// let second = spawn(append, (lock, "two".to_string()))?;
+/// first.join()??;
+/// second.join()??;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct Lock(Value<()>);
+
+impl Lock {
+    /// A new, free lock.
+    ///
+    /// # Errors
+    /// As [`Value::new`].
+    pub fn new() -> crate::Result<Lock> {
+        Value::new(()).map(Lock)
+    }
+
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// As [`Value::lock`].
+    #[inline]
+    pub fn lock(&self) -> Locking<'_, ()> {
+        self.0.lock()
+    }
+
+    /// As [`lock`](Lock::lock), without waiting.
+    ///
+    /// # Errors
+    /// As [`Value::try_lock`].
+    #[inline]
+    pub fn try_lock(&self) -> Locking<'_, ()> {
+        self.0.try_lock()
+    }
+
+    /// As [`lock`](Lock::lock), at most for `timeout`.
+    ///
+    /// # Errors
+    /// As [`Value::lock_timeout`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Locking<'_, ()> {
+        self.0.lock_timeout(timeout)
+    }
+
+    /// As [`lock`](Lock::lock), at most until `deadline`.
+    ///
+    /// # Errors
+    /// As [`Value::lock_deadline`].
+    pub fn lock_deadline(&self, deadline: Instant) -> Locking<'_, ()> {
+        self.0.lock_deadline(deadline)
+    }
+
+    /// Whether somebody has it, at this moment. Python's `locked()`.
+    pub fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock").field("owner", &self.0.owner()).finish()
+    }
+}

@@ -1,0 +1,129 @@
+//! Locks to be placed in shared memory by whoever has some: the raw forms.
+
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ipc_core::primitive::time::Until;
+
+use super::system::{Node, OWNER, System};
+use super::word::{self, Refused, Taken};
+use crate::sys::kernel::Kernel;
+use crate::sys::robust_list::NoList;
+
+/// A lock in shared memory, 40 bytes of it; all zero is free.
+///
+/// It belongs to the *thread* that took it. It protects nothing by itself: see [`Lock`](crate::Lock) for the safe form.
+///
+/// ```
+/// use ipc_shm::raw::{RawLock, Taken};
+/// use ipc_shm::Until;
+///
+/// let lock = Box::leak(Box::new(RawLock::new()));      // memory that stays
+/// // SAFETY: it is never freed.
+/// unsafe {
+///     assert_eq!(lock.take(Until::Forever), Ok(Taken::Whole));
+///     lock.free();
+/// }
+/// ```
+#[repr(transparent)]
+#[derive(Default)]
+pub struct RawLock(Node);
+
+impl RawLock {
+    /// A free lock.
+    pub fn new() -> RawLock {
+        RawLock::default()
+    }
+
+    /// Takes the lock for the calling thread, waiting for it as long as is said.
+    ///
+    /// # Errors
+    /// See [`Refused`]; the lock was not taken then.
+    ///
+    /// # Safety
+    /// From a success until [`free`](RawLock::free), and as long as the call waits, this memory stays mapped at this address: the
+    /// kernel and the thread's later locks find it through the thread's robust list.
+    #[inline]
+    pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
+        word::take(&kernel()?, &self.0, until)
+    }
+
+    /// Frees it, and wakes one who waits. Whoever does not have it, a forked copy of its owner say, changes nothing. Gives `false` where
+    /// the links of the thread's list had been written over (by somebody else: shared memory is nobody's own); they are mended.
+    ///
+    /// # Safety
+    /// As for [`take`](RawLock::take), until the call returns.
+    #[inline]
+    pub unsafe fn free(&self) -> bool {
+        match kernel() {
+            Ok(kernel) => word::free(&kernel, &self.0),
+            // Without a list there is nothing that this thread could have taken.
+            Err(_) => true,
+        }
+    }
+
+    /// As [`free`](RawLock::free), by one who was told of a death and had no occasion to repair anything: the next is told as well, and
+    /// nothing is lost.
+    ///
+    /// # Safety
+    /// As for [`free`](RawLock::free).
+    #[cold]
+    #[inline(never)]
+    pub unsafe fn hand_on(&self) -> bool {
+        kernel().map_or(true, |kernel| word::hand_on(&kernel, &self.0))
+    }
+
+    /// Whether the calling thread has it.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        kernel().is_ok_and(|kernel| kernel.holds(&self.0))
+    }
+
+    /// Whether anybody has it, at this moment.
+    pub fn is_locked(&self) -> bool {
+        self.0.word.load(Relaxed) & OWNER != 0
+    }
+
+    /// The process that has it, at this moment and as far as shared memory is to be believed.
+    pub fn owner(&self) -> Option<u32> {
+        Some(self.0.owner.load(Relaxed)).filter(|owner| *owner != 0 && self.is_locked())
+    }
+
+    /// Says that the data is whole again, after [`Taken::OwnerDied`] or [`Taken::Panicked`]. Only its owner's word counts.
+    pub fn repaired(&self) {
+        if self.is_mine() {
+            self.0.state.store(0, Relaxed);
+        }
+    }
+
+    /// Notes that its owner panicked with the data in its hands; the next owners are told, until one says that it is
+    /// [repaired](RawLock::repaired). Only its owner's word counts.
+    pub fn poison(&self) {
+        if self.is_mine() {
+            self.0.state.store(self.0.state.load(Relaxed) | word::PANICKED, Relaxed);
+        }
+    }
+
+    /// How often its owner has it: for a recursive lock, who counts in here.
+    pub(crate) fn depth(&self) -> u32 {
+        self.0.depth.load(Relaxed)
+    }
+
+    pub(crate) fn set_depth(&self, depth: u32) {
+        self.0.depth.store(depth, Relaxed);
+    }
+}
+
+#[inline]
+fn kernel() -> Result<Kernel, Refused> {
+    Kernel::current().map_err(|why| match why {
+        NoList::Refused(errno) => Refused::NoRobustList(errno),
+        NoList::Offset(offset) => Refused::OtherLayout(offset),
+    })
+}
+
+impl fmt::Debug for RawLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawLock").field("locked", &self.is_locked()).field("owner", &self.owner()).finish()
+    }
+}

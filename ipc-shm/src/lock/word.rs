@@ -1,0 +1,278 @@
+//! The word of a lock: how it is taken, waited for, freed, and what its owner's death makes of it.
+//!
+//! | word | means | left by |
+//! |---|---|---|
+//! | 0 | free | a taker: `me` |
+//! | `WAITERS` | free, and somebody may sleep | a taker: `me`, `WAITERS`; or the one who freed it, when nobody sleeps: 0 |
+//! | owner | held | its owner: 0; who wants to sleep: `WAITERS` with it; the kernel: `OWNER_DIED` |
+//! | owner, `WAITERS` | held, and somebody may sleep | its owner: `WAITERS`, and one is woken; the kernel: `OWNER_DIED`, `WAITERS`, and one is woken |
+//! | `OWNER_DIED`, perhaps `WAITERS` | its owner ended | a taker, who keeps `WAITERS` |
+//!
+//! **`WAITERS` stays when the lock is freed.** In the usual algorithm (and in glibc's robust mutex) the word goes to 0 and one sleeper is
+//! woken, who puts the bit back. If another thread takes the free word meanwhile, and the woken one is killed before its first
+//! instruction, then the bit is lost and the other sleepers are not woken by anybody: the kernel wakes the next for a dead sleeper only while the
+//! word has no owner. So the bit stays until somebody finds that nobody sleeps: `futex_wake` woke nobody, and nobody has gone to sleep since
+//! before that (`sleeps`, which each counts up before). Who finds afterwards that somebody has puts the bit back.
+//!
+//! | state | means | left by |
+//! |---|---|---|
+//! | 0 | the data is whole | a taker who finds `OWNER_DIED` and an `owner`: `DIED`; an owner who panics: `PANICKED` |
+//! | `DIED` | an owner died with the data in its hands; whoever has it now was told | the owner says that it has repaired it: 0; frees it without: `LOST`; hands it on: stays |
+//! | `PANICKED` | an owner panicked with the data in its hands | `clear_poison`: 0 |
+//! | `LOST` | nobody has repaired it | |
+//!
+//! `owner` is set after the word was taken and before the guard is given, and cleared after the guard is gone and before the word is freed.
+//! So a dead owner's word without `owner` means that it died with nothing in its hands: such a lock is simply free.
+//!
+//! | who dies | where | what follows |
+//! |---|---|---|
+//! | the owner | anywhere | marked by the kernel, which wakes one sleeper; the next to take it is told |
+//! | who frees it | before the word is free | as above, but nobody is told, for the data is whole |
+//! | who frees it | between freeing and waking | the kernel wakes one sleeper: the node is still announced |
+//! | who sleeps | before it sleeps | the bit stays, a wake-up goes to nobody |
+//! | who was woken | before it has the lock | the kernel wakes the next, if nobody has the word; if somebody has, the bit is there and they will |
+//! | who was woken | after it took the word | it is the owner |
+
+use std::sync::atomic::compiler_fence;
+
+use ipc_core::primitive::hint::spin_loop;
+use ipc_core::primitive::mutant;
+use ipc_core::primitive::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use ipc_core::primitive::time::Until;
+
+use super::system::{Node, OWNER, OWNER_DIED, System, WAITERS, Woken};
+
+/// An owner died with the data in its hands, and the present owner was told.
+pub const DIED: u32 = 1;
+/// An owner panicked with the data in its hands.
+pub const PANICKED: u32 = 2;
+/// An owner died, and whoever was told has not repaired the data.
+pub const LOST: u32 = 4;
+
+/// What a lock was found to be by who has taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Whole.
+    Whole,
+    /// An owner died with the data in its hands: the process of this number.
+    OwnerDied(u32),
+    /// An owner panicked with the data in its hands.
+    Panicked,
+}
+
+/// Why a lock was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Somebody has it, and there was no time to wait.
+    Busy,
+    /// The time is over.
+    TimedOut,
+    /// The calling thread has it already.
+    AlreadyHeld,
+    /// The thread holds as many as the kernel looks after.
+    TooMany,
+    /// Nobody has repaired what a dead owner left.
+    Lost,
+    /// The word says that the calling thread has it, and it has not: somebody has written over it.
+    Damaged,
+    /// The kernel does not tell of the thread's robust list (the error's number): a sandbox, or a kernel without futexes.
+    NoRobustList(i32),
+    /// The C library's robust mutexes are laid out otherwise, so that ours cannot stand in the same list; so far are their words from
+    /// their entries.
+    OtherLayout(isize),
+}
+
+/// Takes a lock, and tells the kernel to look after it.
+///
+/// # Errors
+/// See [`Refused`]; then it was not taken.
+#[inline]
+pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
+    let me = system.thread();
+    // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
+    if system.holds(node) {
+        return Err(Refused::AlreadyHeld);
+    }
+    if !system.has_room() {
+        return Err(Refused::TooMany);
+    }
+    let before = system.announce(node);
+    system.crash_point("locker: announced");
+    let died = match node.word.compare_exchange(0, me, Acquire, Relaxed) {
+        Ok(_) => false,
+        Err(seen) => match contend(system, node, me, seen, until) {
+            Ok(died) => died,
+            Err(refused) => {
+                system.retract(before);
+                return Err(refused);
+            }
+        },
+    };
+    system.crash_point("locker: taken");
+    system.link(node);
+    system.crash_point("locker: linked");
+    if mutant::is("the announcement is left standing") {
+        return Ok(Taken::Whole);
+    }
+    system.retract(before);
+    let state = node.state.load(Relaxed);
+    if died || state != 0 {
+        return judge(system, node, died, state);
+    }
+    own(system, node);
+    Ok(Taken::Whole)
+}
+
+/// From here on the data is in this process's hands.
+#[inline]
+fn own<S: System>(system: &S, node: &Node) {
+    node.owner.store(system.process(), Relaxed);
+    // For the order in which this thread's stores are found by whoever comes after its death.
+    compiler_fence(SeqCst);
+    system.crash_point("owner: has the data");
+}
+
+/// Looks at what a dead owner or a panic has left.
+#[cold]
+fn judge<S: System>(system: &S, node: &Node, died: bool, state: u32) -> Result<Taken, Refused> {
+    let dead = node.owner.load(Relaxed);
+    let state = if died && dead != 0 {
+        node.dead.store(dead, Relaxed);
+        state | DIED
+    } else {
+        state
+    };
+    node.state.store(state, Relaxed);
+    compiler_fence(SeqCst);
+    system.crash_point("locker: judges");
+    if state & LOST != 0 {
+        node.owner.store(0, Relaxed);
+        free(system, node);
+        return Err(Refused::Lost);
+    }
+    own(system, node);
+    Ok(match state {
+        _ if state & DIED != 0 => Taken::OwnerDied(node.dead.load(Relaxed)),
+        _ if state & PANICKED != 0 => Taken::Panicked,
+        _ => Taken::Whole,
+    })
+}
+
+/// Takes a word that was not free; whether it is a dead owner's.
+#[cold]
+fn contend<S: System>(
+    system: &S,
+    node: &Node,
+    me: u32,
+    mut seen: u32,
+    until: Until,
+) -> Result<bool, Refused> {
+    let mut spins = system.spins();
+    let mut slept = 0;
+    loop {
+        let owner = seen & OWNER;
+        if owner == 0 {
+            // Who has slept may not have been the only one.
+            let keep = if mutant::is("a taker drops the bit") { 0 } else { (seen & WAITERS) | slept };
+            match node.word.compare_exchange(seen, me | keep, Acquire, Relaxed) {
+                Ok(_) => return Ok(seen & OWNER_DIED != 0),
+                Err(now) => seen = now,
+            }
+            continue;
+        }
+        if owner == me {
+            return Err(Refused::Damaged);
+        }
+        if until == Until::Now {
+            return Err(Refused::Busy);
+        }
+        if spins > 0 && seen & WAITERS == 0 {
+            spins -= 1;
+            spin_loop();
+            seen = node.word.load(Relaxed);
+            continue;
+        }
+        // Counted before the bit is seen or set: whoever clears the bit afterwards finds the count changed.
+        node.sleeps.fetch_add(1, SeqCst);
+        if seen & WAITERS == 0
+            && let Err(now) = node.word.compare_exchange(seen, seen | WAITERS, SeqCst, Relaxed)
+        {
+            seen = now;
+            continue;
+        }
+        system.crash_point("sleeper: about to sleep");
+        let woken = system.wait(&node.word, seen | WAITERS, until);
+        system.crash_point("sleeper: woken");
+        if woken == Woken::TimedOut {
+            return Err(Refused::TimedOut);
+        }
+        slept = WAITERS;
+        seen = node.word.load(Relaxed);
+    }
+}
+
+/// Frees a lock that the calling thread has; what a dead owner left and nobody has repaired is lost. `false`: its links had been
+/// written over, and are mended.
+///
+/// A thread that does not have it, a forked copy of its owner say, changes nothing.
+#[inline]
+pub fn free<S: System>(system: &S, node: &Node) -> bool {
+    if !system.holds(node) {
+        return true;
+    }
+    let state = node.state.load(Relaxed);
+    if state & DIED != 0 {
+        node.state.store((state & !DIED) | LOST, Relaxed);
+    }
+    let_go(system, node)
+}
+
+/// As [`free`], by one who had no occasion to repair anything: the next is told what this one was told.
+#[cold]
+pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
+    if !system.holds(node) {
+        return true;
+    }
+    let_go(system, node)
+}
+
+#[inline]
+fn let_go<S: System>(system: &S, node: &Node) -> bool {
+    compiler_fence(SeqCst);
+    node.owner.store(0, Relaxed);
+    compiler_fence(SeqCst);
+    system.crash_point("unlocker: lets the data go");
+    let before = system.announce(node);
+    let whole = system.unlink(node);
+    system.crash_point("unlocker: unlinked");
+    if node.word.compare_exchange(system.thread(), 0, Release, Relaxed).is_err() {
+        pass_on(system, node);
+    }
+    system.retract(before);
+    whole
+}
+
+/// Frees a word on which somebody may sleep, and wakes one.
+#[cold]
+fn pass_on<S: System>(system: &S, node: &Node) {
+    let leave = if mutant::is("the bit goes when the lock is freed") { 0 } else { WAITERS };
+    node.word.fetch_and(leave, SeqCst);
+    system.crash_point("unlocker: freed");
+    let sleeps = node.sleeps.load(SeqCst);
+    if mutant::is("nobody is woken") {
+        return;
+    }
+    if system.wake(&node.word, 1) > 0 {
+        return;
+    }
+    system.crash_point("unlocker: woke nobody");
+    // Nobody slept at that moment, so the bit may go. Who has gone to sleep since then, while another had the lock, has counted before.
+    if node.word.compare_exchange(WAITERS, 0, SeqCst, Relaxed).is_err() {
+        return;
+    }
+    system.crash_point("unlocker: took the bit");
+    if node.sleeps.load(SeqCst) != sleeps && !mutant::is("sleeps are not counted") {
+        node.word.fetch_or(WAITERS, SeqCst);
+        system.wake(&node.word, 1);
+    }
+}

@@ -1,0 +1,146 @@
+//! Mapped once: a file that this process has mapped already is found again when another handle of it arrives.
+//!
+//! Not only to save addresses. A lock stands in a list by its address, and whether it is held is asked by its address: the same lock at
+//! two would be two locks for what this process remembers of it. So there is a table of what is mapped, by the file's device and inode.
+//! Both are the file's own as long as the mapping lives, for it keeps the file.
+//!
+//! | state of the table | means | left by |
+//! |---|---|---|
+//! | none | nothing was mapped yet | the first look |
+//! | this process's | its entries are mappings; one whose last handle is gone does not count any more | a fork, in the copy |
+//! | another process's | this is a forked copy of it, and its mappings are inherited with its memory | the next look: a new table takes the entries over |
+//!
+//! The copy cannot use the table it finds: a thread that it has no copy of may hold its lock for ever. So it makes its own, and takes over
+//! what is in the old one if that is not locked. If it is, nothing is taken over: handles stay what they are, and one that arrives is mapped a
+//! second time.
+//!
+//! std's locks and not those of the seam for loom: the algorithm is a map under a lock, and lives in a static.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ipc_core::primitive::process::Incarnation;
+use rustix::io::Errno;
+
+use super::check::{Found, Key};
+use super::limits;
+use crate::error::{Error, Result};
+use crate::sys::kept::Kept;
+use crate::sys::memory::{Access, Map};
+
+/// A mapping that handles share.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    pub(crate) map: Map,
+    /// It was reserved, and has no holes.
+    pub(crate) reserved: bool,
+    pub(crate) entry: Entry,
+}
+
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
+    }
+}
+
+impl Mapping {
+    /// The mapping of a file that was [looked at](super::check): the one there is, or a new one.
+    ///
+    /// # Errors
+    /// What [`map`] says.
+    pub(crate) fn of(file: OwnedFd, found: &Found, access: Access) -> Result<Arc<Mapping>> {
+        let key = (found.key, access);
+        let mut table = table();
+        let known = table.entries.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known {
+            // Both are dropped without the lock if they are not what is given back: the last handle takes it.
+            if known.map.len() == found.len {
+                drop(table);
+                return Ok(known);
+            }
+            drop(table);
+            return Err(Error::not_a_segment("its number is that of another file of this process"));
+        }
+        let map = map(file, found.len, access)?;
+        let mapping = Arc::new(Mapping { map, reserved: found.reserved, entry: Entry(key) });
+        table.entries.insert(key, Arc::downgrade(&mapping));
+        Ok(mapping)
+    }
+
+    /// Puts one back that was taken out of its handle.
+    pub(crate) fn again(map: Map, reserved: bool, entry: Entry) -> Arc<Mapping> {
+        let key = entry.0;
+        let mapping = Arc::new(Mapping { map, reserved, entry });
+        table().entries.insert(key, Arc::downgrade(&mapping));
+        mapping
+    }
+}
+
+/// Maps a file.
+///
+/// # Errors
+/// [`Error::NoMemory`] where the process has no addresses left, [`Error::Os`] otherwise.
+pub(crate) fn map(file: OwnedFd, len: usize, access: Access) -> Result<Map> {
+    Map::new(file, len, access).map_err(|(_, error)| {
+        if error == Errno::NOMEM
+            && let Err(limit) = limits::of_process(len as u64)
+        {
+            return limit;
+        }
+        Error::os(format!("could not map {len} bytes of shared memory: mmap"), error)
+    })
+}
+
+/// A place in the table, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Entry((Key, Access));
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut table = table();
+        // Another mapping may stand there already, made when this one had no handle any more.
+        if table.entries.get(&self.0).is_some_and(|mapping| mapping.strong_count() == 0) {
+            table.entries.remove(&self.0);
+        }
+    }
+}
+
+struct Table {
+    incarnation: Incarnation,
+    state: Mutex<State>,
+}
+
+struct State {
+    entries: BTreeMap<(Key, Access), Weak<Mapping>>,
+    /// That of the process this one is a copy of, until its entries are taken over.
+    before: Option<&'static Table>,
+}
+
+/// The table, this process's or that of one it is a copy of.
+static TABLE: Kept<Table> = Kept::new();
+
+fn table() -> MutexGuard<'static, State> {
+    let mut state = current().state.lock().unwrap_or_else(PoisonError::into_inner);
+    while let Some(before) = state.before.take() {
+        let Ok(mut older) = before.state.try_lock() else { break };
+        state.before = older.before.take();
+        let mut entries = std::mem::take(&mut older.entries);
+        state.entries.append(&mut entries);
+    }
+    state
+}
+
+fn current() -> &'static Table {
+    let before = TABLE.get();
+    match before {
+        Some(table) if table.incarnation.is_this() => table,
+        _ => {
+            let state = Mutex::new(State { entries: BTreeMap::new(), before });
+            TABLE.replace(before, Table { incarnation: Incarnation::this(), state })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

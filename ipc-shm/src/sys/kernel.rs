@@ -1,0 +1,224 @@
+//! The real [`System`]: futexes, and the calling thread's robust list.
+
+use std::io;
+use std::ptr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use ipc_core::primitive::sync::atomic::AtomicU32;
+use ipc_core::primitive::time::Until;
+
+use super::robust_list::{NoList, Thread};
+use crate::lock::system::{Node, System, Woken};
+
+/// How often a taker looks before it sleeps: as std's mutex does.
+const SPINS: u32 = 100;
+
+/// Where the kernel does not pass a dead thread's wake-up on, each sleeper looks again after this time.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The calling thread and its kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel(&'static Thread);
+
+impl Kernel {
+    /// # Errors
+    /// The thread has no robust list that locks can stand in.
+    #[inline]
+    pub(crate) fn current() -> Result<Kernel, NoList> {
+        Thread::current().map(Kernel)
+    }
+}
+
+impl System for Kernel {
+    type Announced = usize;
+
+    #[inline]
+    fn thread(&self) -> u32 {
+        self.0.number()
+    }
+
+    #[inline]
+    fn process(&self) -> u32 {
+        self.0.process()
+    }
+
+    #[inline]
+    fn announce(&self, node: &Node) -> usize {
+        self.0.announce(node)
+    }
+
+    #[inline]
+    fn retract(&self, before: usize) {
+        self.0.retract(before);
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    #[inline]
+    fn link(&self, node: &Node) {
+        self.0.link(node);
+    }
+
+    #[inline]
+    fn unlink(&self, node: &Node) -> bool {
+        self.0.unlink(node)
+    }
+
+    #[inline]
+    fn holds(&self, node: &Node) -> bool {
+        self.0.holds(node)
+    }
+
+    fn wait(&self, word: &AtomicU32, expected: u32, until: Until) -> Woken {
+        sleep(word, expected, until)
+    }
+
+    fn wait_at_gate(
+        &self,
+        gate: &AtomicU32,
+        expected: u32,
+        state: &AtomicU32,
+        seen: Option<u32>,
+        until: Until,
+    ) -> Woken {
+        match seen {
+            Some(seen) if baton() => sleep_on_both([(gate, expected), (state, seen)], until),
+            _ => sleep(gate, expected, until),
+        }
+    }
+
+    fn wake(&self, word: &AtomicU32, most: u32) -> usize {
+        // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
+        let woken = unsafe {
+            libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAKE, most.min(i32::MAX as u32))
+        };
+        usize::try_from(woken).unwrap_or(0)
+    }
+
+    #[inline]
+    fn spins(&self) -> u32 {
+        SPINS
+    }
+
+    #[inline(always)]
+    fn crash_point(&self, _name: &'static str) {}
+}
+
+fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {
+    let left = until.left();
+    if left == Some(Duration::ZERO) {
+        return Woken::TimedOut;
+    }
+    let again = (!baton()).then_some(AGAIN);
+    let slice = [left, again].into_iter().flatten().min();
+    match wait(word, expected, slice) {
+        Some(libc::ETIMEDOUT) if until.left() == Some(Duration::ZERO) => Woken::TimedOut,
+        _ => Woken::Look,
+    }
+}
+
+/// `struct futex_waitv`.
+#[repr(C)]
+struct Waitv {
+    value: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+/// `FUTEX2_SIZE_U32`; shared.
+const SIZE_U32: u32 = 2;
+
+fn sleep_on_both(words: [(&AtomicU32, u32); 2], until: Until) -> Woken {
+    let left = until.left();
+    if left == Some(Duration::ZERO) {
+        return Woken::TimedOut;
+    }
+    match wait_both(words, left) {
+        Err(libc::ETIMEDOUT) => Woken::TimedOut,
+        _ => Woken::Look,
+    }
+}
+
+/// futex_waitv: queues at the words one after the other, as long as each is as expected, and sleeps if all were. An error's number if
+/// it was not woken.
+fn wait_both(words: [(&AtomicU32, u32); 2], left: Option<Duration>) -> Result<(), i32> {
+    let list = words.map(|(word, expected)| Waitv {
+        value: expected.into(),
+        address: ptr::from_ref(word) as u64,
+        flags: SIZE_U32,
+        reserved: 0,
+    });
+    // It takes a time of the clock, not a length.
+    let end = left.and_then(|left| {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+        let end = now.checked_add(left)?;
+        let tv_sec = end.as_secs().try_into().ok()?;
+        Some(libc::timespec { tv_sec, tv_nsec: end.subsec_nanos().into() })
+    });
+    let end: *const libc::timespec = end.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: the words are there as long as they are borrowed; list and time as long as the call.
+    let woken = unsafe {
+        libc::syscall(libc::SYS_futex_waitv, list.as_ptr(), list.len(), 0, end, libc::CLOCK_MONOTONIC)
+    };
+    if woken >= 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+}
+
+/// FUTEX_WAIT of [futex(2)](https://man7.org/linux/man-pages/man2/futex.2.html), on a word that processes share; an error's number if it
+/// was not woken.
+fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Option<i32> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout: *const libc::timespec = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: the word is there as long as it is borrowed, and the time as long as the call.
+    let woken =
+        unsafe { libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAIT, expected, timeout) };
+    if woken == 0 { None } else { io::Error::last_os_error().raw_os_error() }
+}
+
+/// Whether the kernel has all that a gate needs: `futex_waitv` (5.16), and when a thread ends that has announced a word without
+/// owner, it wakes one who sleeps on it, also where the word is not wholly zero (about 6.2). Tried once, with a thread that ends so.
+pub(crate) fn baton() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| !crate::switch::is_off("baton") && has_waitv() && try_baton().unwrap_or(false))
+}
+
+fn has_waitv() -> bool {
+    let word = AtomicU32::new(0);
+    // Neither is as expected, so whoever has the call says so.
+    wait_both([(&word, 1), (&word, 1)], Some(Duration::ZERO)) == Err(libc::EAGAIN)
+}
+
+fn try_baton() -> Option<bool> {
+    // Not on the stack: the kernel looks at it when the thread has ended, whenever that is.
+    static GATE: OnceLock<Node> = OnceLock::new();
+    let gate: &'static Node = GATE.get_or_init(Node::new);
+    gate.word.store(crate::lock::system::WAITERS, std::sync::atomic::Ordering::SeqCst);
+    let (send, asleep) = std::sync::mpsc::channel();
+    let sleeper = std::thread::Builder::new()
+        .name("ipc-shm-probe".into())
+        .spawn(move || {
+            let _ = send.send(());
+            wait(&gate.word, crate::lock::system::WAITERS, Some(Duration::from_millis(200))).is_none()
+        })
+        .ok()?;
+    asleep.recv().ok()?;
+    // Threads end with the announcement standing until one has found the sleeper asleep, or it has given up.
+    while !sleeper.is_finished() {
+        let dying = std::thread::Builder::new().name("ipc-shm-probe".into()).spawn(move || {
+            if let Ok(thread) = Thread::current() {
+                thread.announce(gate);
+            }
+        });
+        let _ = dying.ok()?.join();
+        std::thread::yield_now();
+    }
+    sleeper.join().ok()
+}

@@ -1,0 +1,7 @@
+//! Everything `unsafe`, a file per concern.
+
+pub(crate) mod kept;
+pub(crate) mod kernel;
+pub(crate) mod memory;
+pub(crate) mod place;
+pub(crate) mod robust_list;

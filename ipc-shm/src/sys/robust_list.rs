@@ -1,0 +1,396 @@
+//! The calling thread's robust list: what the kernel looks at when a thread ends.
+//!
+//! A thread has one list ([set_robust_list(2)](https://man7.org/linux/man-pages/man2/set_robust_list.2.html)), and glibc has it already, for its
+//! own robust mutexes. So ours join it, behind an *anchor*, an entry of this module's own, at the end of the list:
+//!
+//! ```text
+//! head → glibc's … → anchor → ours, the newest first … → head
+//! ```
+//!
+//! glibc enters its mutexes at the front, and so never between ours; what it writes when it takes one off (the link back of the next
+//! entry) goes to the anchor at the farthest. So between anchor and head stands what this module has put there, and it keeps a
+//! *mirror* of that in memory of its own: the entries lie in shared memory, and no pointer is followed that only shared memory knows.
+//!
+//! | state of a thread | means | left by |
+//! |---|---|---|
+//! | none | it has not locked anything | [`Thread::current`]: finds glibc's head (or registers one), puts the anchor there |
+//! | in the list | `held` is what stands behind the anchor | the thread's end |
+//! | a fork's copy | the page of [`Incarnation`] is another | [`Thread::current`]: what its parent holds is not its own; as *none* |
+//! | ended, holding nothing | its anchor is off the list | another thread takes the record over |
+//! | ended, holding something | the kernel has marked it | the record stays, unused |
+//!
+//! Records are never freed, so that the kernel, and [`holds_within`], can look at any of them at any time.
+//!
+//! A signal handler may announce, wait and wake, for that saves and restores what was announced; it must not lock, as with any mutex.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
+
+use ipc_core::primitive::process::Incarnation;
+
+use crate::lock::system::{Node, WORD_OFFSET};
+
+/// As many as the kernel looks at (`ROBUST_LIST_LIMIT`), less the anchor.
+pub(crate) const MOST: usize = 2048 - 1;
+
+/// From how many of ours on glibc's are counted as well.
+const MANY: usize = 1024;
+
+/// `struct robust_list_head`.
+#[repr(C)]
+struct Head {
+    next: AtomicUsize,
+    offset: isize,
+    pending: AtomicUsize,
+}
+
+/// What is kept of a thread; see the module's documentation. What every lock needs comes first, in as few cache lines as it fits in.
+#[repr(C, align(64))]
+pub(crate) struct Thread {
+    incarnation: Cell<Option<Incarnation>>,
+    head: AtomicPtr<Head>,
+    /// How many of `held` are in use.
+    count: AtomicUsize,
+    /// The thread, and its process; 0: the record is free.
+    number: AtomicU32,
+    process: AtomicU32,
+    anchor: Node,
+    held: [AtomicUsize; MOST],
+    /// For a thread that had none.
+    own: Head,
+    next: AtomicPtr<Thread>,
+}
+
+/// Why there is no list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoList {
+    /// The kernel, or a sandbox, refuses to tell.
+    Refused(i32),
+    /// The C library's mutexes have another layout: from entry to word it is so far.
+    Offset(isize),
+}
+
+/// All records there are.
+static ALL: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+
+thread_local! {
+    static CURRENT: Cell<*const Thread> = const { Cell::new(ptr::null()) };
+    static END: End = const { End };
+}
+
+/// Gives the record back when the thread ends.
+struct End;
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let thread = CURRENT.replace(ptr::null());
+        if thread.is_null() {
+            return;
+        }
+        // SAFETY: records are never freed, and this one is this thread's.
+        let thread = unsafe { &*thread };
+        if thread.is_current() && thread.count.load(Relaxed) == 0 {
+            thread.leave();
+            thread.number.store(0, Release);
+        }
+    }
+}
+
+impl Thread {
+    /// The calling thread's record.
+    #[inline]
+    pub(crate) fn current() -> Result<&'static Thread, NoList> {
+        let thread = CURRENT.get();
+        if !thread.is_null() {
+            // SAFETY: records are never freed, and `CURRENT` holds nothing else.
+            let thread = unsafe { &*thread };
+            if thread.is_current() {
+                return Ok(thread);
+            }
+        }
+        Thread::enter()
+    }
+
+    #[inline]
+    fn is_current(&self) -> bool {
+        self.incarnation.get().is_some_and(Incarnation::is_this)
+    }
+
+    #[cold]
+    fn enter() -> Result<&'static Thread, NoList> {
+        let (mut head, mut size) = (ptr::null_mut::<Head>(), 0usize);
+        // SAFETY: the kernel writes an address and a size to two locals.
+        if unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut size) } != 0 {
+            return Err(NoList::Refused(errno()));
+        }
+        let thread = Thread::claim();
+        if head.is_null() {
+            head = ptr::from_ref(&thread.own).cast_mut();
+            thread.own.next.store(head as usize, Relaxed);
+            thread.own.pending.store(0, Relaxed);
+            // SAFETY: the head is part of a record, which is never freed.
+            if unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } != 0 {
+                thread.number.store(0, Release);
+                return Err(NoList::Refused(errno()));
+            }
+        }
+        // SAFETY: the head that the kernel has for this thread, registered above or by the C library, which keeps it as
+        // long as the thread lives.
+        let offset = unsafe { (*head).offset };
+        if offset != WORD_OFFSET {
+            thread.number.store(0, Release);
+            return Err(NoList::Offset(offset));
+        }
+        thread.head.store(head, Relaxed);
+        thread.count.store(0, Relaxed);
+        thread.process.store(std::process::id(), Relaxed);
+        thread.join();
+        thread.incarnation.set(Some(Incarnation::this()));
+        CURRENT.set(thread);
+        // A thread that is ending already keeps its record for good.
+        let _ = END.try_with(|_| ());
+        Ok(thread)
+    }
+
+    /// A free record, or one of a thread that this process does not have (its parent had), or a new one; with the caller's number.
+    fn claim() -> &'static Thread {
+        // SAFETY: gettid cannot fail, and takes nothing.
+        let me = unsafe { libc::gettid() } as u32;
+        let mut at = ALL.load(Acquire);
+        while !at.is_null() {
+            // SAFETY: records are never freed.
+            let thread = unsafe { &*at };
+            let number = thread.number.load(Acquire);
+            let stale = number == 0 || (number == me && CURRENT.get() == at.cast_const());
+            if stale && thread.number.compare_exchange(number, me, Acquire, Relaxed).is_ok() {
+                return thread;
+            }
+            at = thread.next.load(Acquire);
+        }
+        let fresh = Box::leak(Box::new(Thread {
+            head: AtomicPtr::new(ptr::null_mut()),
+            anchor: Node::new(),
+            count: AtomicUsize::new(0),
+            held: [const { AtomicUsize::new(0) }; MOST],
+            number: AtomicU32::new(me),
+            process: AtomicU32::new(0),
+            incarnation: Cell::new(None),
+            own: Head { next: AtomicUsize::new(0), offset: WORD_OFFSET, pending: AtomicUsize::new(0) },
+            next: AtomicPtr::new(ptr::null_mut()),
+        }));
+        let mut first = ALL.load(Acquire);
+        loop {
+            fresh.next.store(first, Relaxed);
+            match ALL.compare_exchange(first, fresh, Release, Acquire) {
+                Ok(_) => return fresh,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        // SAFETY: set by `enter` to the thread's head, which is there as long as the thread is.
+        unsafe { &*self.head.load(Relaxed) }
+    }
+
+    /// Puts the anchor at the end of the list.
+    fn join(&self) {
+        let head = ptr::from_ref(self.head()) as usize;
+        let anchor = self.anchor.entry();
+        let mut last = head;
+        for _ in 0..=2 * MOST {
+            let next = next_of(last) & !1;
+            if next == anchor {
+                // A copy by clone, where the C library has not emptied the list.
+                self.anchor.next.store(head, Relaxed);
+                return;
+            }
+            if next == head {
+                break;
+            }
+            last = next;
+        }
+        self.anchor.next.store(head, Relaxed);
+        self.anchor.prev.store(last, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        set_next(last, anchor);
+    }
+
+    /// Takes the anchor off the list; nothing stands behind it.
+    fn leave(&self) {
+        let head = ptr::from_ref(self.head()) as usize;
+        let anchor = self.anchor.entry();
+        let mut at = head;
+        for _ in 0..=2 * MOST {
+            let next = next_of(at) & !1;
+            if next == anchor {
+                set_next(at, head);
+                return;
+            }
+            if next == head {
+                return;
+            }
+            at = next;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn number(&self) -> u32 {
+        self.number.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn process(&self) -> u32 {
+        self.process.load(Relaxed)
+    }
+
+    /// Announces a node; gives what was announced before.
+    #[inline]
+    pub(crate) fn announce(&self, node: &Node) -> usize {
+        let head = self.head();
+        let before = head.pending.load(Relaxed);
+        head.pending.store(node.entry(), Relaxed);
+        // The kernel looks at what this thread has done, in the order of its instructions: only the compiler must keep it.
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        before
+    }
+
+    #[inline]
+    pub(crate) fn retract(&self, before: usize) {
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.head().pending.store(before, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        let count = self.count.load(Relaxed);
+        count < MANY || count + self.of_others() < MOST
+    }
+
+    /// How many stand before the anchor.
+    #[cold]
+    fn of_others(&self) -> usize {
+        let (head, anchor) = (ptr::from_ref(self.head()) as usize, self.anchor.entry());
+        let mut at = next_of(head) & !1;
+        let mut count = 0;
+        while at != anchor && at != head && count < MOST {
+            at = next_of(at) & !1;
+            count += 1;
+        }
+        count
+    }
+
+    #[inline]
+    pub(crate) fn link(&self, node: &Node) {
+        let count = self.count.load(Relaxed);
+        let behind = self.behind(count);
+        // Before it is in the list: whoever unmaps memory must find it.
+        self.held[count].store(node.entry(), Release);
+        self.count.store(count + 1, Release);
+        node.next.store(behind, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.anchor.next.store(node.entry(), Relaxed);
+    }
+
+    /// What stands behind the one that is the `count`th from the end: an older one of ours, or the head.
+    #[inline]
+    fn behind(&self, count: usize) -> usize {
+        match count {
+            0 => self.head.load(Relaxed) as usize,
+            _ => self.held[count - 1].load(Relaxed),
+        }
+    }
+
+    /// Takes a node off the list; `false`: its link was not what it should be, and the list is mended.
+    #[inline]
+    pub(crate) fn unlink(&self, node: &Node) -> bool {
+        let count = self.count.load(Relaxed);
+        let entry = node.entry();
+        if self.newest(count) == Some(entry) {
+            let behind = self.behind(count - 1);
+            self.anchor.next.store(behind, Relaxed);
+            compiler_fence(std::sync::atomic::Ordering::SeqCst);
+            self.count.store(count - 1, Release);
+            return node.next.load(Relaxed) == behind;
+        }
+        self.unlink_below(entry, count)
+    }
+
+    /// The same for one that is not the newest.
+    #[cold]
+    fn unlink_below(&self, entry: usize, count: usize) -> bool {
+        let Some(at) = (0..count).rev().find(|at| self.held[*at].load(Relaxed) == entry) else { return true };
+        let behind = self.behind(at);
+        let whole = next_of(entry) == behind;
+        // The newer one is held, so its memory is mapped (`holds_within`).
+        set_next(self.held[at + 1].load(Relaxed), behind);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        for place in at..count - 1 {
+            self.held[place].store(self.held[place + 1].load(Relaxed), Release);
+        }
+        self.count.store(count - 1, Release);
+        whole
+    }
+
+    #[inline]
+    pub(crate) fn holds(&self, node: &Node) -> bool {
+        let entry = node.entry();
+        let count = self.count.load(Relaxed);
+        self.newest(count) == Some(entry) || self.holds_below(entry, count)
+    }
+
+    /// The same for one that is not the newest.
+    #[cold]
+    fn holds_below(&self, entry: usize, count: usize) -> bool {
+        self.held.iter().take(count).any(|held| held.load(Relaxed) == entry)
+    }
+
+    /// The entry of the newest of so many, if there is one.
+    #[inline]
+    fn newest(&self, count: usize) -> Option<usize> {
+        self.held.get(count.wrapping_sub(1)).map(|held| held.load(Relaxed))
+    }
+}
+
+/// Whether a thread of this process holds a lock that lies within these addresses: then they must stay mapped, for the lock stands in
+/// that thread's list.
+pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
+    let mut at = ALL.load(Acquire);
+    while !at.is_null() {
+        // SAFETY: records are never freed.
+        let thread = unsafe { &*at };
+        let here = thread.number.load(Acquire) != 0 && thread.process.load(Relaxed) == std::process::id();
+        let count = thread.count.load(Acquire).min(MOST);
+        if here && thread.held[..count].iter().any(|held| range.contains(&held.load(Acquire))) {
+            return true;
+        }
+        at = thread.next.load(Acquire);
+    }
+    false
+}
+
+impl Node {
+    /// Its address as an entry of a list.
+    #[inline]
+    fn entry(&self) -> usize {
+        ptr::from_ref(&self.next) as usize
+    }
+}
+
+/// The link of an entry.
+fn next_of(entry: usize) -> usize {
+    // SAFETY: an entry of this thread's list: the head, the anchor, a mutex of glibc that it holds, or a lock of ours that the mirror has.
+    unsafe { (*(entry as *const AtomicUsize)).load(Relaxed) }
+}
+
+fn set_next(entry: usize, next: usize) {
+    // SAFETY: as above; the lowest bit, which glibc uses for mutexes of another kind, is that of the entry pointed at, and ours have none.
+    unsafe { (*(entry as *const AtomicUsize)).store(next, Relaxed) }
+}
+
+fn errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}

@@ -1,0 +1,129 @@
+//! A value that processes share, behind a lock of its own.
+
+use bytemuck::Pod;
+
+use crate::lock::guard::{locking, travelling};
+use crate::object::{self, DATA, Kind, LOCK};
+use crate::sys::place::Place;
+use crate::{Error, Result, Segment};
+
+/// A value that processes share, behind a lock that outlives its owner. Python's `multiprocessing.Value`.
+///
+/// A handle: cloned and sent, in arguments, results and through connections, it stays the same value. The type is one
+/// that any bits are valid for ([`Pod`]: numbers, arrays of them, structures of one's own by its derive).
+///
+/// ```
+/// use ipc_core::spawn;
+/// use ipc_shm::Value;
+///
+/// fn add(total: Value<u64>, n: u64) -> ipc_shm::Result<()> {
+///     *total.lock()? += n;
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let total = Value::new(0_u64)?;
+///     let children: Vec<_> = (1..=4).map(|n| spawn(add, (total.clone(), n))).collect::<Result<_, _>>()?;
+///     for child in children {
+///         child.join()??;
+///     }
+///     assert_eq!(total.get()?, 10);
+///     Ok(())
+/// }
+/// ```
+///
+/// ```
+/// use ipc_shm::{LockError, Value};
+///
+/// let num = Value::new(1.5_f64)?;
+/// match num.lock() {
+///     Ok(mut num) => *num += 1.0,
+///     Err(LockError::OwnerDied(died)) => {
+///         eprintln!("process {} died with it", died.pid());
+///         *died.recover() = 0.0;
+///     }
+///     Err(error) => return Err(error.into()),
+/// }
+/// assert_eq!(num.get()?, 2.5);
+/// # Ok::<(), ipc_shm::Error>(())
+/// ```
+///
+/// # When a process dies
+///
+/// | who dies | who notices | what happens |
+/// |---|---|---|
+/// | who has the lock | the next to lock, within microseconds; one who waits is woken | [`LockError::OwnerDied`](crate::LockError::OwnerDied), with the guard |
+/// | who waits for it, or has just been woken | nobody need | the next is woken |
+/// | the last process with a handle | the kernel | the memory is freed |
+pub struct Value<T: Pod> {
+    place: Place<T>,
+}
+
+impl<T: Pod> Value<T> {
+    locking!(T);
+
+    /// A new shared value, in a segment of its own: a page of memory, and a descriptor.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`] and [`Error::Os`], as of [`Segment::new`]; [`Error::Invalid`] for a type that is aligned to more than 64
+    /// bytes.
+    pub fn new(value: T) -> Result<Value<T>> {
+        let segment = object::create::<T>(Kind::Value, 1)?;
+        segment.write(DATA, bytemuck::bytes_of(&value))?;
+        Value::of(segment)
+    }
+
+    pub(crate) fn place(&self) -> &Place<T> {
+        &self.place
+    }
+
+    fn of(segment: Segment) -> Result<Value<T>> {
+        if object::check::<T>(&segment, Kind::Value)? != 1 {
+            return Err(Error::not_a_segment("it holds more than one value"));
+        }
+        let place = Place::of_value(segment, LOCK, DATA);
+        place.map(|place| Value { place }).ok_or_else(|| Error::not_a_segment("it is too short"))
+    }
+
+    /// A copy of the value, made under the lock.
+    ///
+    /// # Errors
+    /// [`Error::OwnerDied`], [`Error::Poisoned`], and the others of [`lock`](Value::lock). What a dead owner left stays for who
+    /// [locks](Value::lock), who is told as well.
+    pub fn get(&self) -> Result<T> {
+        self.with(|value| *value)
+    }
+
+    /// Puts another value in, under the lock; gives the old one.
+    ///
+    /// # Errors
+    /// As [`get`](Value::get).
+    pub fn replace(&self, value: T) -> Result<T> {
+        self.with(|old| std::mem::replace(old, value))
+    }
+
+    /// Puts a value in, under the lock.
+    ///
+    /// # Errors
+    /// As [`get`](Value::get).
+    pub fn set(&self, value: T) -> Result<()> {
+        self.replace(value).map(drop)
+    }
+
+    /// Changes the value in one step, under the lock, and gives what `f` gives. Python's trap, `value += 1` that is read and written apart,
+    /// cannot be written.
+    ///
+    /// ```
+    /// let n = ipc_shm::Value::new(41)?;
+    /// assert_eq!(n.update(|n| { *n += 1; *n })?, 42);
+    /// # Ok::<(), ipc_shm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Value::get); `f` was not called then.
+    pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {
+        self.with(f)
+    }
+}
+
+travelling!(Value<T>);

@@ -1,0 +1,19 @@
+//! Every interleaving of the lock's word and of the gate, with death in it: `cargo xtask loom ipc-shm`.
+//!
+//! What is checked is the crate's own code (`lock/word.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
+//! what the kernel does: it looks at the locks that the thread holds, and at the word that it has announced. A victim dies at each named
+//! point in turn.
+//!
+//! A model that passes may have looked at nothing, so each mechanism has a *mutant*: the code broken in one place
+//! (`primitive::mutant`), and the same model must fail.
+
+#![cfg(ipc_loom)]
+// Helpers of a test are part of it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "loom/gate.rs"]
+mod gate;
+#[path = "loom/kernel.rs"]
+mod kernel;
+#[path = "loom/lock.rs"]
+mod lock;

@@ -1,0 +1,75 @@
+//! Copies in and out, and views.
+
+use super::*;
+
+#[test]
+fn ranges_are_checked() {
+    let _leaks = leaks();
+    let segment = Segment::new(10).unwrap();
+    let view = segment.view().unwrap();
+    segment.write(0, b"0123456789").unwrap();
+    segment.write(10, b"").unwrap();
+    assert_eq!(text_of(&segment, 9, 1), "9");
+    for (at, len) in [(0, 11), (10, 1), (11, 0), (usize::MAX, 2), (5, 6)] {
+        let mut bytes = vec![b'x'; len];
+        let errors = [segment.read(at, &mut bytes), view.read(at, &mut bytes), segment.write(at, &bytes)];
+        for error in errors.map(Result::unwrap_err) {
+            let text = format!("the range of {len} bytes from {at} on is not acceptable: there are 10 bytes");
+            assert_eq!(error.to_string(), text);
+        }
+        assert_eq!(bytes, vec![b'x'; len]);
+    }
+    assert_eq!(text_of(&segment, 0, 10), "0123456789");
+}
+
+#[test]
+fn a_view_shows_what_is_written_and_cannot_write() {
+    let _leaks = leaks();
+    let segment = Segment::new(100).unwrap();
+    let view = segment.view().unwrap();
+    let look = |view: View, news: Receiver<()>, seen: Sender<String>| {
+        while news.recv().is_ok() {
+            let mut bytes = [0; 4];
+            view.read(96, &mut bytes).unwrap();
+            seen.send(String::from_utf8_lossy(&bytes).into_owned()).unwrap();
+        }
+        (map_for_writing(&view), rustix::io::pwrite(&view, b"x", 0)) == (Err(Errno::ACCESS), Err(Errno::BADF))
+    };
+    let ((news, has_news), (seen, has_seen)) = (pipe().unwrap(), pipe().unwrap());
+    let child = exec().spawn(look, (view, has_news, seen)).unwrap();
+    for text in ["news", "more"] {
+        segment.write(96, text.as_bytes()).unwrap();
+        news.send(()).unwrap();
+        assert_eq!(has_seen.recv().unwrap(), text);
+    }
+    // It is no writer.
+    let frozen = segment.freeze().unwrap();
+    news.send(()).unwrap();
+    assert_eq!(has_seen.recv().unwrap(), "more");
+    drop(news);
+    assert!(child.join().unwrap());
+    assert_eq!(&frozen[96..], b"more");
+}
+
+#[test]
+fn a_view_is_no_segment() {
+    let _leaks = leaks();
+    let segment = Segment::new(100).unwrap();
+    let view = segment.view().unwrap();
+    let error = Packed::new(&view).unwrap().open::<Segment>().unwrap_err().to_string();
+    assert!(error.contains("it is not open for reading and writing"), "{error}");
+    let again = Packed::new(&view).unwrap().open::<View>().unwrap();
+    drop(segment);
+    again.read(0, &mut [0]).unwrap();
+    assert_eq!(mappings(&view), 1);
+}
+
+#[test]
+fn what_is_dropped_is_gone() {
+    let _leaks = leaks();
+    let segment = Segment::new(1 << 20).unwrap();
+    let (view, fd) = (segment.view().unwrap(), segment.as_fd().try_clone_to_owned().unwrap());
+    assert_eq!(mappings(&fd), 2);
+    drop((segment, view));
+    assert_eq!(mappings(&fd), 0);
+}
