@@ -263,6 +263,13 @@ pub mod process {
     pub use crate::sys::incarnation::Incarnation;
 }
 
+/// Named places where a test can have a process killed (`sys/crash.rs`), for crates that bring a list of their own.
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub mod crash {
+    pub use crate::sys::crash::{CrashPoints, Point, reached, reached_by_name};
+}
+
 /// Interior mutability.
 pub mod cell {
     #[cfg(ipc_loom)]
