@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -53,6 +54,9 @@ pub const POINTS: [&str; 30] = [
     "receiver: packet taken",
     "receiver: message taken",
 ];
+
+/// What a stalled process gives the others time with.
+const STALL: Duration = Duration::from_micros(200);
 
 /// Names the page, as a path.
 const ENV: &str = "IPC_CORE_CRASH";
@@ -101,6 +105,8 @@ struct Page {
     armed: AtomicU64,
     /// What is armed by that death, for the first to come by; 0 for none.
     next: AtomicU64,
+    /// Who comes by there takes its time; 0 for nowhere.
+    stalled: AtomicU64,
     /// The how many-th to come by dies.
     left: AtomicU32,
     /// The test's points, in the order of its list.
@@ -133,34 +139,44 @@ static NONE: AtomicBool = AtomicBool::new(false);
 /// Kills this process, if it is to die here.
 pub fn reached(point: Point) {
     if let Some(page) = page() {
-        at(page, point);
+        at(page, point, || ());
     }
 }
 
-/// As [`reached`], for a place that is given its name when it is reached.
+/// As [`reached`], for a place that is given its name when it is reached; `last` is what who dies there does before.
 ///
 /// # Panics
 /// The list does not have it; in a process of a crash test alone.
-pub fn reached_by_name(name: &str, list: &[&str]) {
+pub fn reached_by_name(name: &str, list: &[&str], last: impl FnOnce()) {
     if let Some(page) = page() {
         assert!(list.contains(&name), "`{name}` is no crash point of the list");
-        at(page, Point::named(name));
+        at(page, Point::named(name), last);
     }
 }
 
-fn at(page: &Page, point: Point) {
+fn at(page: &Page, point: Point, last: impl FnOnce()) {
+    if page.stalled.load(Ordering::Relaxed) == point.0 {
+        std::thread::sleep(STALL);
+    }
     if page.armed.load(Ordering::SeqCst) != point.0 {
         return;
     }
     let left = page.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-    if left == Ok(1) {
-        page.left.store(1, Ordering::SeqCst);
-        page.armed.store(page.next.swap(0, Ordering::SeqCst), Ordering::SeqCst);
-        page.slot(point).kills.fetch_add(1, Ordering::SeqCst);
-        loop {
-            // SAFETY: numbers only. Another thread may be the one that takes the signal; this one goes no further.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-        }
+    if left != Ok(1) {
+        return;
+    }
+    if page.armed.compare_exchange(point.0, 0, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        // It has happened meanwhile, and this process was counted for what is armed by now.
+        page.left.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
+    page.left.store(1, Ordering::SeqCst);
+    page.armed.store(page.next.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+    page.slot(point).kills.fetch_add(1, Ordering::SeqCst);
+    last();
+    loop {
+        // SAFETY: numbers only. Another thread may be the one that takes the signal; this one goes no further.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
 }
 
@@ -259,6 +275,14 @@ impl CrashPoints {
         self.page().armed.store(self.point(point), Ordering::SeqCst);
     }
 
+    /// From now on everybody who comes to the point stays there for a moment, so that others come to what is possible only meanwhile.
+    ///
+    /// # Panics
+    /// Where there is no such point.
+    pub fn stall(&self, point: &str) {
+        self.page().stalled.store(self.point(point), Ordering::SeqCst);
+    }
+
     /// Nobody dies from now on.
     pub fn disarm(&self) {
         self.page().next.store(0, Ordering::SeqCst);
@@ -305,6 +329,6 @@ mod tests {
         assert!(std::panic::catch_unwind(|| crash.arm("one: c", 1)).is_err());
         assert!(std::panic::catch_unwind(|| CrashPoints::create(&["one: a", "one: a"])).is_err());
         // This process obeys no page, so it may come by.
-        reached_by_name("one: b", &["one: b"]);
+        reached_by_name("one: b", &["one: b"], || ());
     }
 }

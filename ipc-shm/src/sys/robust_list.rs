@@ -30,6 +30,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
 
 use ipc_core::primitive::process::Incarnation;
 
+#[cfg(feature = "crash-points")]
+use crate::lock::system::OWNER;
 use crate::lock::system::{Node, WORD_OFFSET};
 
 /// As many as the kernel looks at (`ROBUST_LIST_LIMIT`), less the anchor.
@@ -262,6 +264,20 @@ impl Thread {
     pub(crate) fn retract(&self, before: usize) {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         self.head().pending.store(before, Relaxed);
+    }
+
+    /// For who is about to be killed by a test: takes its announcement back, unless it has that word, as kernels before 6.2 would not look at it.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn pass_nothing_on(&self) {
+        let pending = self.head().pending.load(Relaxed);
+        if pending == 0 {
+            return;
+        }
+        let word = pending.wrapping_add_signed(WORD_OFFSET) as *const AtomicU32;
+        // SAFETY: what this thread has announced is a node, and mapped.
+        if unsafe { (*word).load(Relaxed) } & OWNER != self.number() {
+            self.retract(0);
+        }
     }
 
     #[inline]
