@@ -37,9 +37,6 @@ use crate::lock::system::{Node, WORD_OFFSET};
 /// As many as the kernel looks at (`ROBUST_LIST_LIMIT`), less the anchor.
 pub(crate) const MOST: usize = 2048 - 1;
 
-/// From how many of ours on glibc's are counted as well.
-const MANY: usize = 1024;
-
 /// `struct robust_list_head`.
 #[repr(C)]
 struct Head {
@@ -283,10 +280,11 @@ impl Thread {
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         let count = self.count.load(Relaxed);
-        count < MANY || count + self.of_others() < MOST
+        let first = self.head().next.load(Relaxed);
+        if first == self.anchor.entry() { count < MOST } else { count + self.of_others() < MOST }
     }
 
-    /// How many stand before the anchor.
+    /// How many stand before the anchor: there is no telling how many glibc has put there since.
     #[cold]
     fn of_others(&self) -> usize {
         let (head, anchor) = (ptr::from_ref(self.head()) as usize, self.anchor.entry());
