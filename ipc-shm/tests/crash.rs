@@ -1,5 +1,5 @@
 //! Owners of locks, those who wait for them, and those who sleep and wake at a gate, killed: at each named crash point and at random
-//! instants, by exec and over a fork server, with the kernel's help (the baton) and without it.
+//! instants, by exec and over a fork server, with the kernel's help (the baton) and without it, and beside robust mutexes of a C library.
 //!
 //! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash`. A test starts programs (this executable
 //! again), which arm a point (`src/crash.rs`) for their children, see who dies there, and then go through the lock or the gate themselves. What is
@@ -15,6 +15,10 @@ mod asleep;
 mod gate;
 #[path = "crash/lock.rs"]
 mod lock;
+#[path = "neighbour/mod.rs"]
+mod neighbour;
+#[path = "crash/neighbours.rs"]
+mod neighbours;
 #[path = "crash/random.rs"]
 mod random;
 #[path = "crash/recursive.rs"]
