@@ -27,6 +27,9 @@ struct Sleeper {
     expired: bool,
 }
 
+/// What a script does at a point.
+type Step = Box<dyn FnOnce()>;
+
 /// The end of a victim, at a named point.
 struct Died;
 
@@ -82,7 +85,7 @@ pub(crate) struct Thread {
     /// The point at which it dies.
     dies_at: &'static str,
     /// What it does at a point first, once.
-    does: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>>,
+    does: RefCell<Option<(&'static str, Step)>>,
     pending: Cell<*const Node>,
     held: [Cell<*const Node>; 2],
     /// Whether it has come to a point of that name.
