@@ -65,8 +65,10 @@ fn killed(without: &str) {
     let crash = crash_points();
     let mut rng = Rng::new();
     for method in METHODS {
-        for point in ["sleeper: woken", "unlocker: freed"] {
-            let (before, seed, rounds) = (crash.kills(point), rng.next_u64(), rounds(method, without) / 2);
+        for point in ["sleeper: woken", "unlocker: lets the data go", "unlocker: unlinked", "unlocker: freed"]
+        {
+            let (before, seed, rounds) =
+                (crash.kills(point), rng.next_u64(), rounds(method, without) / 4 + 1);
             let longest =
                 program(&crash, without, kill_at, (method.to_owned(), point.to_owned(), rounds, seed));
             let longest = longest.join().unwrap_or_else(|error| panic!("{point}, {method}, {seed}: {error}"));

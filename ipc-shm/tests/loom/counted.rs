@@ -54,11 +54,14 @@ fn fall_asleep(kernel: &Arc<Kernel>, node: &Arc<Node>, barged: &Arc<Once>, sleep
     }
 }
 
+/// Where the first owner may die, after it has taken the bit off.
+pub(crate) const DEATHS: [&str; 3] = ["", "unlocker: took the bit", "unlocker: put the bit back"];
+
 /// The whole of it; panics if somebody is left asleep.
-pub(crate) fn who_went_to_sleep_meanwhile() {
+pub(crate) fn who_went_to_sleep_meanwhile(dies_at: &'static str) {
     let (kernel, node, barged) = (Kernel::scripted(), Arc::new(Node::new()), Once::new());
     let sleepers = Sleepers::new(Mutex::new(Vec::new()));
-    Thread::run(&kernel, 1, "", |thread| {
+    let first = Thread::run(&kernel, 1, dies_at, |thread| {
         word::take(thread, &node, Until::Forever).unwrap();
         // As one leaves it whose time was over.
         node.word.fetch_or(WAITERS, SeqCst);
@@ -74,6 +77,7 @@ pub(crate) fn who_went_to_sleep_meanwhile() {
         });
         word::free(thread, &node);
     });
+    assert_eq!(first.is_none(), !dies_at.is_empty());
     let mut sleepers = std::mem::take(&mut *sleepers.lock()).into_iter();
     let (first, second) = (sleepers.next().unwrap(), sleepers.next().unwrap());
     Thread::run(&kernel, 5, "", |thread| {

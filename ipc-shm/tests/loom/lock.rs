@@ -10,7 +10,7 @@ use ipc_shm::modelled::system::{Node, OWNER, System};
 use ipc_shm::modelled::word::{self, Refused, Taken};
 use loom::model;
 
-use crate::counted::who_went_to_sleep_meanwhile;
+use crate::counted::{DEATHS, who_went_to_sleep_meanwhile};
 use crate::kernel::{Kernel, Thread};
 
 /// A lock and what it protects: two halves that are equal whenever nobody has it.
@@ -172,13 +172,15 @@ fn mutant_a_taker_drops_the_bit() {
 
 #[test]
 fn who_went_to_sleep_meanwhile_is_counted() {
-    model(who_went_to_sleep_meanwhile);
+    for dies_at in DEATHS {
+        model(move || who_went_to_sleep_meanwhile(dies_at));
+    }
 }
 
 #[test]
 #[should_panic]
 fn mutant_sleeps_are_not_counted() {
-    mutant::with("sleeps are not counted", || model(who_went_to_sleep_meanwhile));
+    mutant::with("sleeps are not counted", || model(|| who_went_to_sleep_meanwhile("")));
 }
 
 /// An owner that was told of a death and frees the lock without repairing anything.
@@ -187,7 +189,7 @@ fn what_nobody_repairs_is_lost() {
     model(|| {
         let (kernel, locked) = (Kernel::new(), Locked::new());
         let theirs = locked.clone();
-        let victim = Thread::start(&kernel, 2, "owner: half way", move |thread| drop(theirs.add(thread)));
+        let victim = Thread::start(&kernel, 2, "owner: half way", move |thread| _ = theirs.add(thread));
         victim.join().unwrap();
         let theirs = locked.clone();
         let careless = Thread::start(&kernel, 3, "", move |thread| {
@@ -207,6 +209,48 @@ fn what_nobody_repairs_is_lost() {
         let both = [mine.unwrap(), careless.join().unwrap().unwrap()];
         assert!(both.contains(&Ok(Taken::OwnerDied(1002))) && both.contains(&Err(Refused::Lost)), "{both:?}");
         locked.check(&kernel);
+    });
+}
+
+/// An owner has died; of the two who come next one repairs nothing, and dies while it frees the lock in this way, if it was
+/// told. Gives what the other finds, who repairs it.
+fn one_is_told_and_dies(free: fn(&Thread, &Node) -> bool, dies_at: &'static str) -> Result<Taken, Refused> {
+    let (kernel, locked) = (Kernel::new(), Locked::new());
+    let theirs = locked.clone();
+    let victim = Thread::start(&kernel, 2, "owner: half way", move |thread| _ = theirs.add(thread));
+    victim.join().unwrap();
+    let theirs = locked.clone();
+    let careless = Thread::start(&kernel, 3, dies_at, move |thread| {
+        word::take(thread, &theirs.node, Until::Forever).unwrap();
+        free(thread, &theirs.node);
+    });
+    let found = Thread::run(&kernel, 1, "", |thread| {
+        let found = word::take(thread, &locked.node, Until::Forever);
+        if found.is_ok() {
+            locked.node.state.store(0, SeqCst);
+            word::free(thread, &locked.node);
+        }
+        found
+    });
+    careless.join().unwrap();
+    locked.check(&kernel);
+    found.unwrap()
+}
+
+#[test]
+fn who_hands_a_death_on_dies() {
+    model(|| {
+        let found = one_is_told_and_dies(word::hand_on, "owner: hands it on");
+        // Of the first, or of the second, who had the data in its hands by then.
+        assert!(matches!(found, Ok(Taken::OwnerDied(1002 | 1003))), "{found:?}");
+    });
+}
+
+#[test]
+fn who_loses_the_data_dies() {
+    model(|| {
+        let found = one_is_told_and_dies(word::free, "owner: calls it lost");
+        assert!(matches!(found, Ok(Taken::OwnerDied(1002)) | Err(Refused::Lost)), "{found:?}");
     });
 }
 
