@@ -52,7 +52,8 @@
 //! | who freezes, sends or receives a segment | nobody need | its memory is its others', or freed |
 //!
 //! A lock belongs to the *thread* that took it, and a thread that ends with it is a dead owner. At most 2047 locks are held by a thread
-//! ([`Error::TooManyLocks`]): the kernel looks after no more.
+//! ([`Error::TooManyLocks`]), the C library's robust mutexes among them: the kernel looks after no more. (Those are not refused by the C library; one
+//! that is taken beyond the limit leaves this crate's oldest lock without the kernel's care.)
 //!
 //! # How it works
 //!
