@@ -263,6 +263,11 @@ pub mod process {
     pub use crate::sys::incarnation::Incarnation;
 }
 
+/// Files that many handles of one message share.
+pub mod message {
+    pub use crate::message::descriptors::{Key, Shared, share};
+}
+
 /// Interior mutability.
 pub mod cell {
     #[cfg(ipc_loom)]
