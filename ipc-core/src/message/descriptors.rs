@@ -293,7 +293,7 @@ pub type Key = (u64, u64, u8);
 ///     }
 /// }
 /// # let file = Rc::new(File::open("/dev/null").unwrap());
-/// # let (mut tx, mut rx) = ipc_core::pipe::<(Handle, Handle)>()?;
+/// # let (tx, rx) = ipc_core::pipe::<(Handle, Handle)>()?;
 /// tx.send((Handle(file.clone()), Handle(file)))?;
 /// let (one, other) = rx.recv()?;
 /// assert!(Rc::ptr_eq(&one.0, &other.0));

@@ -104,6 +104,13 @@ impl RawLock {
         }
     }
 
+    /// Nothing is known any more of what it protected: for an arena, before it becomes another object's.
+    pub(crate) fn forget(&self) {
+        self.0.state.store(0, Relaxed);
+        self.0.dead.store(0, Relaxed);
+        self.0.depth.store(0, Relaxed);
+    }
+
     /// How often its owner has it: for a recursive lock, who counts in here.
     pub(crate) fn depth(&self) -> u32 {
         self.0.depth.load(Relaxed)

@@ -73,6 +73,8 @@ pub enum Refused {
     TooMany,
     /// Nobody has repaired what a dead owner left.
     Lost,
+    /// It stood in an arena, and was freed. (Not said by the word: by who finds the generation changed.)
+    Freed,
     /// The word says that the calling thread has it, and it has not: somebody has written over it.
     Damaged,
     /// The kernel does not tell of the thread's robust list (the error's number): a sandbox, or a kernel without futexes.
