@@ -61,9 +61,8 @@ fn killed_at_random(method: &str) {
         let arena = Arena::lazy(EACH * MOST * 1024).unwrap();
         let kept = Array::from_slice_with(&[1_u64; 100], &arena).unwrap();
         let empty = (arena.available(), arena.objects());
-        let start = |rng: &mut Rng| -> Child<()> {
-            context.spawn(work, (arena.clone(), rng.next_u64())).unwrap()
-        };
+        let start =
+            |rng: &mut Rng| -> Child<()> { context.spawn(work, (arena.clone(), rng.next_u64())).unwrap() };
         let mut workers: Vec<Child<()>> = (0..WORKERS).map(|_| start(&mut rng)).collect();
         let count = EACH.min(rounds - first);
         for _ in 0..count {

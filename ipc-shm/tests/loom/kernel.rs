@@ -1,6 +1,6 @@
 //! A kernel for the models: words to sleep on, and what becomes of a thread's locks when it ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use ipc_shm::modelled::system::{Node, OWNER, OWNER_DIED, System, WAITERS, Woken}
 pub(crate) struct Kernel {
     asleep: Mutex<Vec<Sleeper>>,
     woken: Condvar,
+    /// Whether a script waits for threads to fall asleep: more for a model to look at, where nobody does.
+    scripted: bool,
 }
 
 struct Sleeper {
@@ -25,12 +27,28 @@ struct Sleeper {
     expired: bool,
 }
 
+/// What a script does at a point.
+type Step = Box<dyn FnOnce()>;
+
 /// The end of a victim, at a named point.
 struct Died;
 
 impl Kernel {
     pub(crate) fn new() -> Arc<Kernel> {
-        Arc::new(Kernel { asleep: Mutex::new(Vec::new()), woken: Condvar::new() })
+        Arc::new(Kernel { asleep: Mutex::new(Vec::new()), woken: Condvar::new(), scripted: false })
+    }
+
+    /// One for [`until_asleep`](Kernel::until_asleep).
+    pub(crate) fn scripted() -> Arc<Kernel> {
+        Arc::new(Kernel { asleep: Mutex::new(Vec::new()), woken: Condvar::new(), scripted: true })
+    }
+
+    /// Waits until so many sleep.
+    pub(crate) fn until_asleep(&self, number: usize) {
+        let mut asleep = self.asleep.lock();
+        while asleep.iter().filter(|sleeper| !sleeper.awake).count() < number {
+            asleep = self.woken.wait(asleep);
+        }
     }
 
     /// The number of those who sleep on a word.
@@ -66,6 +84,8 @@ pub(crate) struct Thread {
     number: u32,
     /// The point at which it dies.
     dies_at: &'static str,
+    /// What it does at a point first, once.
+    does: RefCell<Option<(&'static str, Step)>>,
     pending: Cell<*const Node>,
     held: [Cell<*const Node>; 2],
     /// Whether it has come to a point of that name.
@@ -74,11 +94,11 @@ pub(crate) struct Thread {
 
 impl Thread {
     /// Runs `life` as a thread of its own; `None`: it died at the point.
-    pub(crate) fn start<T: 'static>(
+    pub(crate) fn start<T: Send + 'static>(
         kernel: &Arc<Kernel>,
         number: u32,
         dies_at: &'static str,
-        life: impl FnOnce(&Thread) -> T + 'static,
+        life: impl FnOnce(&Thread) -> T + Send + 'static,
     ) -> thread::JoinHandle<Option<T>> {
         let kernel = kernel.clone();
         thread::spawn(move || Thread::run(&kernel, number, dies_at, life))
@@ -95,6 +115,7 @@ impl Thread {
             kernel: kernel.clone(),
             number,
             dies_at,
+            does: RefCell::new(None),
             pending: Cell::new(ptr::null()),
             held: [const { Cell::new(ptr::null()) }; 2],
             reached: Cell::new(false),
@@ -110,6 +131,11 @@ impl Thread {
             }
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// At this point, it first does that.
+    pub(crate) fn at(&self, point: &'static str, what: impl FnOnce() + 'static) {
+        *self.does.borrow_mut() = Some((point, Box::new(what)));
     }
 
     /// `futex_cleanup`: the list, but for what is announced; then that.
@@ -131,6 +157,9 @@ impl Thread {
         }
         let word = ptr::from_ref(word) as usize;
         asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false });
+        if self.kernel.scripted {
+            self.kernel.woken.notify_all();
+        }
         loop {
             let at = asleep.iter().position(|sleeper| sleeper.thread == self.number).unwrap();
             if asleep[at].awake || asleep[at].expired {
@@ -227,6 +256,10 @@ impl System for Thread {
     }
 
     fn crash_point(&self, name: &'static str) {
+        let does = self.does.borrow_mut().take_if(|(point, _)| *point == name);
+        if let Some((_, does)) = does {
+            does();
+        }
         if name == self.dies_at && !self.reached.replace(true) {
             resume_unwind(Box::new(Died));
         }
