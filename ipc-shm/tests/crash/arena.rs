@@ -1,21 +1,78 @@
-//! Those who make and free objects of an arena, killed at random instants: nothing is given out twice, nothing that was freed is left,
-//! and nobody waits for the dead.
-//!
-//! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash_arena`.
-
-// Helpers of a test are part of it.
-#![allow(clippy::unwrap_used)]
+//! Those who make and free objects of an arena, killed at each step of it and at random instants: nothing is given out twice, nothing is
+//! half done, and nobody waits for the dead.
 
 use std::time::Duration;
 
 use ipc_core::{Child, Context, Signal};
-use ipc_shm::{Arena, Array, Error};
+use ipc_shm::{Arena, Array, Error, Value};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
+
+use crate::{METHODS, bury, context, crash_points, mine, points, program, start};
 
 /// How many make and free at once.
 const WORKERS: usize = 3;
 /// How many objects a worker has at most.
 const MOST: usize = 20;
+
+/// Bytes of an array's data here, which 320 fill in five granules.
+const DATA: usize = 320;
+
+/// Makes one of each and frees them, without end.
+fn make_and_free(arena: Arena) {
+    loop {
+        let array = Array::from_slice_with(&[1_u64; DATA / 8], &arena).unwrap();
+        let value = Value::new_with(2_u64, &arena).unwrap();
+        assert_eq!((array.get(39).unwrap(), value.get().unwrap()), (1, 2));
+        arena.free(&array).unwrap();
+        arena.free(&value).unwrap();
+    }
+}
+
+/// Kills makers at a point, each in an arena of its own: what is there then is what it held, all of it.
+fn kill_at(method: String, point: String, rounds: u32) {
+    let points = mine();
+    let _leaks = leaks();
+    let context = context(&method);
+    for round in 0..rounds {
+        let arena = Arena::new(1 << 16).unwrap();
+        let empty = arena.available();
+        // Later rounds die when all has been done some times before; a page is taken once.
+        let nth = if point.contains("page") { 1 } else { 1 + round % 3 };
+        // Who finishes what another has begun comes second.
+        let second = point == "arena: unmade";
+        if second {
+            points.arm("arena: entry lives", nth);
+            bury(&mut vec![start(&context, make_and_free, (arena.clone(),))]);
+        }
+        points.arm(&point, if second { 1 } else { nth });
+        bury(&mut vec![start(&context, make_and_free, (arena.clone(),))]);
+        // Whoever comes next finishes it.
+        let mine = Value::new_with(3_u64, &arena).unwrap();
+        arena.free(&mine).unwrap();
+        let (objects, used) = (arena.objects(), empty - arena.available());
+        // The two have their entries in one page, and a place that nobody named holds nothing.
+        let arrays = (used - 4096) / DATA;
+        assert_eq!(used, 4096 + arrays * DATA, "{point}: {objects} objects");
+        assert!(objects <= 3 && arrays <= objects.min(2), "{point}: {objects} objects, {arrays} arrays");
+        let rest = Array::<u8>::zeroed_with(arena.available() - 4096, &arena).unwrap();
+        arena.free(&rest).unwrap();
+    }
+}
+
+#[test]
+fn makers_killed_at_points() {
+    let _leaks = leaks();
+    let crash = crash_points();
+    for method in METHODS {
+        for point in points(&["arena"]) {
+            let before = crash.kills(point);
+            let args = (method.to_owned(), point.to_owned(), crate::rounds(method, "") / 2);
+            let killer = program(&crash, "", kill_at, args);
+            killer.join().unwrap_or_else(|error| panic!("{point}, {method}: {error}"));
+            kills(&format!("{point}, {method}"), (crash.kills(point) - before).into());
+        }
+    }
+}
 
 /// Of each method: executed children cost more than ten times as much.
 fn rounds(method: &str) -> usize {
@@ -45,7 +102,7 @@ fn work(arena: Arena, seed: u64) {
             let (array, number) = objects.swap_remove(rng.below(objects.len() as u64) as usize);
             assert!(array.to_vec().unwrap().iter().all(|element| *element == number), "given out twice");
             arena.free(&array).unwrap();
-            assert!(matches!(array.get(0), Err(Error::Freed | Error::OutOfBounds { .. })));
+            assert!(matches!(array.to_vec(), Err(Error::Freed)));
         }
     }
 }
@@ -79,7 +136,8 @@ fn killed_at_random(method: &str) {
         assert!(wait_until(GENEROUS, || arena.objects() > empty.1), "nobody made anything");
         for worker in workers {
             worker.kill().unwrap();
-            worker.join().unwrap_err();
+            let error = worker.join().unwrap_err();
+            assert_eq!(error.signal(), Some(Signal::KILL), "{error}");
         }
         assert_eq!(kept.to_vec().unwrap(), [1; 100]);
         // Each of the dead has left what it had, and nothing half done: every object that there is has an entry, and no more is used.
