@@ -87,7 +87,7 @@ impl<T: ?Sized> DerefMut for Guard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for Guard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if !self.panicking && std::thread::panicking() {
             self.held.lock().poison();
