@@ -263,6 +263,11 @@ pub mod process {
     pub use crate::sys::incarnation::Incarnation;
 }
 
+/// Files that many handles of one message share.
+pub mod message {
+    pub use crate::message::descriptors::{Key, Shared, share};
+}
+
 /// Named places where a test can have a process killed (`sys/crash.rs`), for crates that bring a list of their own.
 #[cfg(feature = "crash-points")]
 #[doc(hidden)]

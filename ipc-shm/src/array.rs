@@ -3,9 +3,9 @@
 use bytemuck::Pod;
 
 use crate::lock::guard::{locking, travelling};
-use crate::object::{self, DATA, Kind, LOCK};
+use crate::object::{Contents, Home, Kind, Object};
 use crate::sys::place::Place;
-use crate::{Error, Result, Segment};
+use crate::{Error, Lock, Result};
 
 /// An array of fixed length that processes share, behind a lock that outlives its owner. Python's `multiprocessing.Array`.
 ///
@@ -40,7 +40,7 @@ impl<T: Pod> Array<T> {
     /// # Errors
     /// As [`Value::new`](crate::Value::new).
     pub fn zeroed(len: usize) -> Result<Array<T>> {
-        Array::of(object::create::<T>(Kind::Array, len)?)
+        Array::zeroed_with(len, Home::default())
     }
 
     /// A new array with these elements.
@@ -48,9 +48,7 @@ impl<T: Pod> Array<T> {
     /// # Errors
     /// As [`Value::new`](crate::Value::new).
     pub fn from_slice(elements: &[T]) -> Result<Array<T>> {
-        let segment = object::create::<T>(Kind::Array, elements.len())?;
-        segment.write(DATA, bytemuck::cast_slice(elements))?;
-        Array::of(segment)
+        Array::from_slice_with(elements, Home::default())
     }
 
     /// A new array with what an iterator gives.
@@ -62,9 +60,28 @@ impl<T: Pod> Array<T> {
         Array::from_slice(&elements.into_iter().collect::<Vec<T>>())
     }
 
-    fn of(segment: Segment) -> Result<Array<T>> {
-        let len = object::check::<T>(&segment, Kind::Array)?;
-        let place = Place::of_array(segment, LOCK, DATA, len);
+    /// As [`zeroed`](Array::zeroed), in an arena, behind a lock that is given, or both: see [`Home`].
+    ///
+    /// # Errors
+    /// As [`Value::new_with`](crate::Value::new_with).
+    pub fn zeroed_with<'a>(len: usize, home: impl Into<Home<'a>>) -> Result<Array<T>> {
+        Array::create(Contents::Zeros(len), home.into())
+    }
+
+    /// As [`from_slice`](Array::from_slice), in an arena, behind a lock that is given, or both: see [`Home`].
+    ///
+    /// # Errors
+    /// As [`Value::new_with`](crate::Value::new_with).
+    pub fn from_slice_with<'a>(elements: &[T], home: impl Into<Home<'a>>) -> Result<Array<T>> {
+        Array::create(Contents::Elements(elements), home.into())
+    }
+
+    fn create(contents: Contents<'_, T>, home: Home<'_>) -> Result<Array<T>> {
+        Array::of(Object::create(Kind::Array, contents, home)?, home.lock.cloned())
+    }
+
+    fn of(object: Object, given: Option<Lock>) -> Result<Array<T>> {
+        let place = Place::of_array(object, given);
         place.map(|place| Array { place }).ok_or_else(|| Error::not_a_segment("it is too short"))
     }
 
@@ -144,4 +161,4 @@ impl<T: Pod> Array<T> {
     }
 }
 
-travelling!(Array<T>);
+travelling!(Array<T>, Kind::Array);

@@ -1,4 +1,4 @@
-//! Crash points of the locks and of the gate: where `tests/crash.rs` has processes killed. Nothing without the feature `crash-points`.
+//! Crash points of the locks, of the gate and of arenas: where `tests/crash.rs` has processes killed. Nothing without the feature `crash-points`.
 //!
 //! The places themselves stand in the algorithms (`System::crash_point`), where the models have threads die as well; how a
 //! process is told to die is ipc-core's matter (`sys/crash.rs` there).
@@ -8,7 +8,7 @@ use crate::sys::robust_list::Thread;
 
 /// All points; the part before the colon says who dies there.
 #[cfg(feature = "crash-points")]
-pub const POINTS: [&str; 27] = [
+pub const POINTS: [&str; 40] = [
     "locker: announced",
     "locker: taken",
     "locker: linked",
@@ -36,6 +36,19 @@ pub const POINTS: [&str; 27] = [
     "gate: changed",
     "gate: mark taken",
     "gate: woke",
+    "arena: about to take data",
+    "arena: granules marked",
+    "arena: page is empty",
+    "arena: page holds entries",
+    "arena: data taken",
+    "arena: entry names its data",
+    "arena: entry is used",
+    "arena: entry lives",
+    "arena: about to free",
+    "arena: entry is dead",
+    "arena: data freed",
+    "arena: entry freed",
+    "arena: unmade",
 ];
 
 /// Kills this process, if it is to die here.

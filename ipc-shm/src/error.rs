@@ -82,6 +82,8 @@ pub enum Error {
     Poisoned,
     /// An owner died with the data in its hands, and who was told of it did not repair it.
     Lost,
+    /// It stood in an [`Arena`](crate::Arena), and its maker has freed it.
+    Freed,
     /// The calling thread has the lock already: to wait for it would be for ever.
     AlreadyHeld,
     /// The calling thread has as many locks as the kernel looks after when it dies: 2047, less those robust mutexes of the C library that
@@ -139,6 +141,7 @@ impl Error {
             Refused::AlreadyHeld => Error::AlreadyHeld,
             Refused::TooMany => Error::TooManyLocks,
             Refused::Lost => Error::Lost,
+            Refused::Freed => Error::Freed,
             Refused::Damaged => Error::Damaged,
             Refused::NoRobustList(errno) => unsupported(format!(
                 "get_robust_list: {}; a sandbox may refuse it",
@@ -178,6 +181,7 @@ impl fmt::Display for Error {
             Error::Lost => f.write_str(
                 "what the lock protects is lost: its owner died, and who was told did not call `recover`",
             ),
+            Error::Freed => f.write_str("it was freed by the process that made it in an arena"),
             Error::AlreadyHeld => f.write_str("this thread has the lock already"),
             Error::TooManyLocks => {
                 f.write_str("this thread has 2047 locks, and the kernel looks after no more when it dies")

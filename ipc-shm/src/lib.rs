@@ -31,16 +31,16 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Value`], [`Array`] | plain data behind a lock of its own |
+//! | [`Value`], [`Array`] | plain data behind a lock: its own, or one that is given |
 //! | [`Lock`], [`RLock`] | a lock by itself; one that its owner may take again |
+//! | [`Arena`] | one segment in which many of these stand, with one descriptor |
 //! | [`Segment`], [`View`], [`Frozen`] | memory by the byte: to write, to read while others write, to read when nobody writes any more |
 //! | [`raw::RawLock`] | a lock for memory of one's own |
 //!
 //! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Nothing has a name, so nothing is
 //! left behind by who is killed: the memory is freed with the last process that has it.
 //!
-//! Not there yet: arenas (each of these takes a descriptor, a page and a mapping), values with a lock given or without one, atomics with
-//! wait-on-change, named shared memory, `ShareableList`.
+//! Not there yet: values without a lock, atomics with wait-on-change, named shared memory, `ShareableList`.
 //!
 //! # Death is an ordinary event
 //!
@@ -74,6 +74,7 @@
 //!
 //! For tests, `IPC_SHM_WITHOUT=baton` in the environment makes the kernel look older than 6.2; see `gate.rs`.
 
+mod arena;
 mod array;
 mod crash;
 mod error;
@@ -86,6 +87,7 @@ mod switch;
 mod sys;
 mod value;
 
+pub use arena::Arena;
 pub use array::Array;
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
@@ -94,6 +96,7 @@ pub use lock::error::{LockError, OwnerDied, Poisoned};
 pub use lock::guard::{Guard, Guarded, Locking};
 pub use lock::handle::Lock;
 pub use lock::recursive::{RLock, RLockGuard};
+pub use object::{Home, Placed};
 pub use segment::{FreezeError, Frozen, HugePage, Segment, View};
 pub use value::Value;
 

@@ -3,9 +3,9 @@
 use bytemuck::Pod;
 
 use crate::lock::guard::{locking, travelling};
-use crate::object::{self, DATA, Kind, LOCK};
+use crate::object::{Contents, Home, Kind, Object};
 use crate::sys::place::Place;
-use crate::{Error, Result, Segment};
+use crate::{Error, Lock, Result};
 
 /// A value that processes share, behind a lock that outlives its owner. Python's `multiprocessing.Value`.
 ///
@@ -68,20 +68,28 @@ impl<T: Pod> Value<T> {
     /// [`Error::NoMemory`] and [`Error::Os`], as of [`Segment::new`]; [`Error::Invalid`] for a type that is aligned to more than 64
     /// bytes.
     pub fn new(value: T) -> Result<Value<T>> {
-        let segment = object::create::<T>(Kind::Value, 1)?;
-        segment.write(DATA, bytemuck::bytes_of(&value))?;
-        Value::of(segment)
+        Value::new_with(value, Home::default())
+    }
+
+    /// A new shared value in an [arena](crate::Arena), behind a [lock](Lock) that guards other objects, too, or both: see [`Home`].
+    ///
+    /// # Errors
+    /// As [`new`](Value::new); [`Error::NoMemory`] if the arena is full, [`Error::TimedOut`] if its lock is not free within 30 seconds.
+    pub fn new_with<'a>(value: T, home: impl Into<Home<'a>>) -> Result<Value<T>> {
+        let home = home.into();
+        let object = Object::create(Kind::Value, Contents::Elements(&[value]), home)?;
+        Value::of(object, home.lock.cloned())
     }
 
     pub(crate) fn place(&self) -> &Place<T> {
         &self.place
     }
 
-    fn of(segment: Segment) -> Result<Value<T>> {
-        if object::check::<T>(&segment, Kind::Value)? != 1 {
+    fn of(object: Object, given: Option<Lock>) -> Result<Value<T>> {
+        if object.len() != 1 {
             return Err(Error::not_a_segment("it holds more than one value"));
         }
-        let place = Place::of_value(segment, LOCK, DATA);
+        let place = Place::of_value(object, given);
         place.map(|place| Value { place }).ok_or_else(|| Error::not_a_segment("it is too short"))
     }
 
@@ -126,4 +134,4 @@ impl<T: Pod> Value<T> {
     }
 }
 
-travelling!(Value<T>);
+travelling!(Value<T>, Kind::Value);

@@ -1,4 +1,4 @@
-//! Owners of locks, those who wait for them, and those who sleep and wake at a gate, killed: at each named crash point and at random
+//! Owners of locks, those who wait for them, those who sleep and wake at a gate, and those who make and free objects of an arena, killed: at each named crash point and at random
 //! instants, by exec and over a fork server, with the kernel's help (the baton) and without it, and beside robust mutexes of a C library.
 //!
 //! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash`. A test starts programs (this executable
@@ -9,6 +9,8 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "crash/arena.rs"]
+mod arena;
 #[path = "crash/asleep.rs"]
 mod asleep;
 #[path = "crash/gate.rs"]
@@ -122,6 +124,6 @@ fn bury<T: Message>(children: &mut Vec<Child<T>>) -> u32 {
 
 #[test]
 fn every_point_has_a_test() {
-    let roles = ["locker", "owner", "sleeper", "unlocker", "recursive", "gate"];
+    let roles = ["locker", "owner", "sleeper", "unlocker", "recursive", "gate", "arena"];
     assert_eq!(points(&roles).count(), POINTS.len() + 1);
 }

@@ -111,6 +111,6 @@ fn another_type_and_another_version_are_errors() {
     let server = Server::start(&misfit, &["version", &address], &address);
     let refused = run(&client, &[&address]);
     assert!(!refused.status.success(), "{refused:?}");
-    assert!(text(&refused.stderr).contains("layout is version 77, and this program's is 1"), "{refused:?}");
+    assert!(text(&refused.stderr).contains("layout is version 77"), "{refused:?}");
     assert_eq!(server.ends().len(), 1);
 }

@@ -14,10 +14,13 @@
 //! | a handle is serialised inside a frame | its descriptor is duplicated; the value keeps its own |
 //! | a handle is serialised or deserialised elsewhere, with serde_json, say | an error that says so |
 //! | bytes name a place twice, or one that does not exist | an error |
+//! | many handles of one value share a file ([`Shared`]) | it travels once; whoever comes first makes something of it, and the others have that |
 //! | a descriptor arrives and nobody takes it | it is closed with the frame |
 //! | encode or decode fails or panics | the frame's descriptors are closed |
 
+use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -75,7 +78,12 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     mut body: Vec<u8>,
 ) -> Result<Encoded, Error> {
-    let frame = Open::new(Frame::Collect { descriptors: Vec::new(), given: Vec::new(), refused: None });
+    let frame = Open::new(Frame::Collect {
+        descriptors: Vec::new(),
+        shared: BTreeMap::new(),
+        given: Vec::new(),
+        refused: None,
+    });
     let encoded = codec.encode(value, &mut body);
     // Taken off before the result is looked at; on a panic the guard does it.
     let frame = frame.close();
@@ -111,7 +119,7 @@ pub(crate) fn decode_by<T: DeserializeOwned>(
     body: &[u8],
     descriptors: Vec<OwnedFd>,
 ) -> Result<T, Error> {
-    let frame = Open::new(Frame::HandOut(descriptors.into_iter().map(Some).collect()));
+    let frame = Open::new(Frame::HandOut(descriptors.into_iter().map(Slot::Descriptor).collect()));
     let decoded = codec.decode(body);
     drop(frame);
     decoded
@@ -121,9 +129,23 @@ pub(crate) fn decode_by<T: DeserializeOwned>(
 /// The descriptors of one value.
 enum Frame {
     /// It is being encoded. What the kernel refused is kept beside serde, whose errors are text.
-    Collect { descriptors: Vec<OwnedFd>, given: Vec<Arc<AtomicBool>>, refused: Option<Errno> },
-    /// It is being decoded; what was taken is gone.
-    HandOut(Vec<Option<OwnedFd>>),
+    Collect {
+        descriptors: Vec<OwnedFd>,
+        /// Where the shared ones stand, by their keys.
+        shared: BTreeMap<Key, u32>,
+        given: Vec<Arc<AtomicBool>>,
+        refused: Option<Errno>,
+    },
+    /// It is being decoded.
+    HandOut(Vec<Slot>),
+}
+
+/// A descriptor that has come.
+enum Slot {
+    Descriptor(OwnedFd),
+    /// What the first of those who share it has made of it.
+    Shared(Box<dyn Any>),
+    Taken,
 }
 
 thread_local! {
@@ -181,16 +203,20 @@ fn innermost<R>(f: impl FnOnce(Option<&mut Frame>) -> Result<R, String>) -> Resu
     FRAMES.try_with(|frames| f(frames.borrow_mut().last_mut())).unwrap_or_else(|_| Err(NO_STACK.to_owned()))
 }
 
-/// Puts a duplicate of `descriptor` into the innermost frame and returns its place.
-fn put(descriptor: BorrowedFd<'_>) -> Result<u32, String> {
+/// Puts a duplicate of `descriptor` into the innermost frame and returns its place; one that is shared only once.
+fn put(descriptor: BorrowedFd<'_>, key: Option<Key>) -> Result<u32, String> {
     innermost(|frame| match frame {
-        Some(Frame::Collect { descriptors, refused, .. }) => {
+        Some(Frame::Collect { descriptors, shared, refused, .. }) => {
+            if let Some(place) = key.and_then(|key| shared.get(&key)) {
+                return Ok(*place);
+            }
             let duplicate = rustix::io::fcntl_dupfd_cloexec(descriptor, 3).map_err(|error| {
                 *refused = Some(error);
                 format!("{NO_DUPLICATE}: {error}")
             })?;
             let place = u32::try_from(descriptors.len()).map_err(|_| "too many descriptors".to_owned())?;
             descriptors.push(duplicate);
+            shared.extend(key.map(|key| (key, place)));
             Ok(place)
         }
         _ => Err("a file descriptor can be serialised only as part of a message of this crate; \
@@ -213,24 +239,108 @@ pub(crate) fn give(flag: &Arc<AtomicBool>) {
     });
 }
 
-/// Takes the descriptor at `place` out of the innermost frame.
-fn take(place: u32) -> Result<OwnedFd, String> {
+/// Takes what stands at `place` out of the innermost frame; `Taken` stands there then.
+fn take_slot(place: u32) -> Result<Slot, String> {
     innermost(|frame| match frame {
-        Some(Frame::HandOut(descriptors)) => {
-            let count = descriptors.len();
-            match descriptors.get_mut(place as usize) {
-                Some(slot) => {
-                    slot.take().ok_or_else(|| format!("the message uses its file descriptor {place} twice"))
-                }
-                None => {
-                    Err(format!("the message mentions its file descriptor {place}, but came with {count}"))
-                }
-            }
+        Some(Frame::HandOut(slots)) => {
+            let count = slots.len();
+            let slot = slots.get_mut(place as usize);
+            slot.map(|slot| std::mem::replace(slot, Slot::Taken)).ok_or_else(|| {
+                format!("the message mentions its file descriptor {place}, but came with {count}")
+            })
         }
         _ => Err("a file descriptor can be deserialised only as part of a message of this crate; \
                   bytes alone cannot carry it"
             .to_owned()),
     })
+}
+
+fn twice(place: u32) -> String {
+    format!("the message uses its file descriptor {place} twice")
+}
+
+/// Takes the descriptor at `place` out of the innermost frame.
+fn take(place: u32) -> Result<OwnedFd, String> {
+    match take_slot(place)? {
+        Slot::Descriptor(descriptor) => Ok(descriptor),
+        Slot::Shared(_) | Slot::Taken => Err(twice(place)),
+    }
+}
+
+/// What tells a shared file from all others, as long as somebody has it: device, inode, and in which of several ways it is open.
+pub type Key = (u64, u64, u8);
+
+/// The place of a file that several handles of a value may share: for the crates above, of whose handles many can stand in one segment.
+///
+/// ```
+/// use ipc_core::primitive::message::{Shared, share};
+/// # use std::os::fd::{AsFd, OwnedFd};
+/// # use std::{fs::File, sync::Arc};
+/// use serde::{Deserialize, Deserializer, Serialize, Serializer};
+///
+/// struct Handle(Arc<File>);
+///
+/// impl Serialize for Handle {
+///     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+///         share(self.0.as_fd(), (0, 1, 0), serializer)
+///     }
+/// }
+///
+/// impl<'de> Deserialize<'de> for Handle {
+///     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Handle, D::Error> {
+///         let made = Shared::deserialize(deserializer)?.take(|file| Ok::<_, String>(Arc::new(File::from(file))));
+///         made.map(Handle).map_err(serde::de::Error::custom)
+///     }
+/// }
+/// # let file = Arc::new(File::open("/dev/null").unwrap());
+/// # let (tx, rx) = ipc_core::pipe::<(Handle, Handle)>()?;
+/// tx.send((Handle(file.clone()), Handle(file)))?;
+/// let (one, other) = rx.recv()?;
+/// assert!(Arc::ptr_eq(&one.0, &other.0));
+/// # Ok::<(), ipc_core::Error>(())
+/// ```
+pub struct Shared(u32);
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u32(Place).map(Shared)
+    }
+}
+
+impl Shared {
+    /// What `make` makes of the descriptor, or what it made of it for another handle of this value.
+    ///
+    /// # Errors
+    /// What `make` says; and that the message has no such descriptor, or has used it otherwise.
+    pub fn take<T: Clone + 'static, E: fmt::Display>(
+        self,
+        make: impl FnOnce(OwnedFd) -> Result<T, E>,
+    ) -> Result<T, String> {
+        let Shared(place) = self;
+        // `make` runs outside the borrow of the stack: it may decode something itself.
+        let made = match take_slot(place)? {
+            Slot::Descriptor(descriptor) => make(descriptor).map_err(|error| error.to_string())?,
+            Slot::Shared(made) => *made.downcast::<T>().map_err(|_| twice(place))?,
+            Slot::Taken => return Err(twice(place)),
+        };
+        let kept: Box<dyn Any> = Box::new(made.clone());
+        innermost(|frame| {
+            if let Some(Frame::HandOut(slots)) = frame {
+                slots[place as usize] = Slot::Shared(kept);
+            }
+            Ok(())
+        })?;
+        Ok(made)
+    }
+}
+
+/// Puts a duplicate of `file` into the message being encoded, unless one with this key is there already.
+///
+/// # Errors
+/// Outside such a message, and where no descriptor is left (`EMFILE`).
+pub fn share<S: Serializer>(file: BorrowedFd<'_>, key: Key, serializer: S) -> Result<S::Ok, S::Error> {
+    let place = put(file, Some(key)).map_err(ser::Error::custom)?;
+    serializer.serialize_u32(place)
 }
 
 /// A file descriptor that can be sent to another process inside a value.
@@ -339,7 +449,7 @@ pub mod as_descriptor {
     /// # Errors
     /// Outside such a message, and where no descriptor is left (`EMFILE`).
     pub fn serialize<T: AsFd, S: Serializer>(handle: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        let place = put(handle.as_fd()).map_err(ser::Error::custom)?;
+        let place = put(handle.as_fd(), None).map_err(ser::Error::custom)?;
         serializer.serialize_u32(place)
     }
 

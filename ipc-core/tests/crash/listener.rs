@@ -2,6 +2,7 @@
 //! bound at once, and a listener goes on when its clients die.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ipc_core::crash::{CrashPoints, POINTS};
@@ -12,8 +13,11 @@ use ipc_testkit::{GENEROUS, Rng, kills, leaks};
 
 use crate::{mine, points, program, rounds};
 
+/// Addresses that no other test has, also where several run in one process.
 fn families() -> [(&'static str, Address); 3] {
-    let path: PathBuf = std::env::temp_dir().join(format!("ipc-core-crash-{}", std::process::id()));
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let path: PathBuf = std::env::temp_dir().join(format!("ipc-core-crash-{}-{number}", std::process::id()));
     [("path", path.into()), ("abstract", Address::private().unwrap()), ("tcp", ("127.0.0.1", 0).into())]
 }
 

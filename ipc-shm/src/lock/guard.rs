@@ -8,6 +8,7 @@ use ipc_core::primitive::time::Until;
 use super::error::{LockError, OwnerDied, Poisoned};
 use super::raw::RawLock;
 use super::word::Taken;
+use crate::Error;
 use crate::sys::place::{Held, Place};
 
 /// What errors need of a guard.
@@ -56,6 +57,19 @@ impl<'a, T: ?Sized> Guard<'a, T> {
     }
 }
 
+impl Guard<'_, ()> {
+    /// The data of an object that this guard's lock was given to.
+    pub(crate) fn lend<'a, T: ?Sized>(&'a mut self, place: &'a Place<T>) -> crate::Result<&'a mut T> {
+        if place.given().is_none() {
+            return Err(Error::invalid("the guard", "the object has a lock of its own"));
+        }
+        if place.is_freed() {
+            return Err(Error::Freed);
+        }
+        place.under(&mut self.held).ok_or_else(|| Error::invalid("the guard", "it is of another lock"))
+    }
+}
+
 impl<T: ?Sized> Deref for Guard<'_, T> {
     type Target = T;
 
@@ -73,7 +87,7 @@ impl<T: ?Sized> DerefMut for Guard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for Guard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if !self.panicking && std::thread::panicking() {
             self.held.lock().poison();
@@ -146,6 +160,15 @@ macro_rules! locking {
             $crate::Guard::take(&self.place, $crate::Until::Deadline(deadline))
         }
 
+        /// The data, for who has taken the lock that was [given](crate::Home) to it: several objects behind one lock are changed in one step so.
+        ///
+        /// # Errors
+        /// [`Error::Invalid`](crate::Error::Invalid): the guard is of another lock, or the object was given none.
+        /// [`Error::Freed`](crate::Error::Freed).
+        pub fn under<'a>(&'a self, guard: &'a mut $crate::Guard<'_, ()>) -> $crate::Result<&'a mut $data> {
+            guard.lend(&self.place)
+        }
+
         /// Whether somebody has the lock, at this moment. Python's `locked()`.
         pub fn is_locked(&self) -> bool {
             self.place.lock().is_locked()
@@ -156,7 +179,8 @@ macro_rules! locking {
             self.place.lock().owner()
         }
 
-        /// The segment that it stands in, for a process that cannot be sent a value ([`Segment::into_fd`](crate::Segment::into_fd)).
+        /// The segment that it stands in: its own, for a process that cannot be sent a value ([`Segment::into_fd`](crate::Segment::into_fd)), or
+        /// that of its arena.
         pub fn segment(&self) -> &$crate::Segment {
             self.place.segment()
         }
@@ -177,16 +201,18 @@ pub(crate) use locking;
 /// What taking a lock gives.
 pub type Locking<'a, T> = Result<Guard<'a, T>, LockError<Guard<'a, T>>>;
 
-/// Handles travel as their segments; `$check` makes one of a segment that has come.
+/// Handles travel as the places of their objects; `of` makes one of an object that has come.
 macro_rules! travelling {
-    ($handle:ident<$element:ident>) => {
+    ($handle:ident<$element:ident>, $kind:expr) => {
         impl<$element: bytemuck::Pod> TryFrom<$crate::Segment> for $handle<$element> {
             type Error = $crate::Error;
 
+            /// The object that has the segment for itself, and a lock of its own.
+            ///
             /// # Errors
             /// [`Error::NotASegment`](crate::Error::NotASegment): it holds something else, or was made by another version of this crate.
             fn try_from(segment: $crate::Segment) -> $crate::Result<$handle<$element>> {
-                $handle::of(segment)
+                $handle::of($crate::object::Object::of_segment::<$element>(segment, $kind, false)?, None)
             }
         }
 
@@ -197,9 +223,17 @@ macro_rules! travelling {
             }
         }
 
+        impl<$element: bytemuck::Pod> $crate::object::sealed::Sealed for $handle<$element> {
+            fn free_in(&self, arena: &$crate::Arena) -> $crate::Result<()> {
+                self.place.free_in(arena)
+            }
+        }
+
+        impl<$element: bytemuck::Pod> $crate::object::Placed for $handle<$element> {}
+
         impl<$element: bytemuck::Pod> serde::Serialize for $handle<$element> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.segment().serialize(serializer)
+                (self.place.object(), self.place.given()).serialize(serializer)
             }
         }
 
@@ -207,8 +241,8 @@ macro_rules! travelling {
             fn deserialize<D: serde::Deserializer<'de>>(
                 deserializer: D,
             ) -> Result<$handle<$element>, D::Error> {
-                let segment = $crate::Segment::deserialize(deserializer)?;
-                $handle::of(segment).map_err(serde::de::Error::custom)
+                let (object, lock) = $crate::object::received::<$element, D>($kind, deserializer)?;
+                $handle::of(object, lock).map_err(serde::de::Error::custom)
             }
         }
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::guard::Locking;
-use crate::Value;
+use crate::object::{Placed, sealed};
+use crate::sys::place::Place;
+use crate::{Arena, Result, Value};
 
 /// A lock that processes share, for something that is not in it: a file, a device, several values at once.
 ///
@@ -39,8 +41,20 @@ impl Lock {
     ///
     /// # Errors
     /// As [`Value::new`].
-    pub fn new() -> crate::Result<Lock> {
+    pub fn new() -> Result<Lock> {
         Value::new(()).map(Lock)
+    }
+
+    /// A new, free lock in an arena.
+    ///
+    /// # Errors
+    /// As [`Value::new_with`].
+    pub fn new_with(arena: &Arena) -> Result<Lock> {
+        Value::new_with((), arena).map(Lock)
+    }
+
+    pub(crate) fn place(&self) -> &Place<()> {
+        self.0.place()
     }
 
     /// Waits for the lock.
@@ -88,3 +102,11 @@ impl fmt::Debug for Lock {
         f.debug_struct("Lock").field("owner", &self.0.owner()).finish()
     }
 }
+
+impl sealed::Sealed for Lock {
+    fn free_in(&self, arena: &Arena) -> Result<()> {
+        self.0.free_in(arena)
+    }
+}
+
+impl Placed for Lock {}

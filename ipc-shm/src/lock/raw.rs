@@ -43,7 +43,7 @@ impl RawLock {
     /// # Safety
     /// From a success until [`free`](RawLock::free), and as long as the call waits, this memory stays mapped at this address: the
     /// kernel and the thread's later locks find it through the thread's robust list.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
         word::take(&kernel()?, &self.0, until)
     }
@@ -53,7 +53,7 @@ impl RawLock {
     ///
     /// # Safety
     /// As for [`take`](RawLock::take), until the call returns.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn free(&self) -> bool {
         match kernel() {
             Ok(kernel) => word::free(&kernel, &self.0),
@@ -104,6 +104,13 @@ impl RawLock {
         }
     }
 
+    /// Nothing is known any more of what it protected: for an arena, before it becomes another object's.
+    pub(crate) fn forget(&self) {
+        self.0.state.store(0, Relaxed);
+        self.0.dead.store(0, Relaxed);
+        self.0.depth.store(0, Relaxed);
+    }
+
     /// How often its owner has it: for a recursive lock, who counts in here.
     pub(crate) fn depth(&self) -> u32 {
         self.0.depth.load(Relaxed)
@@ -114,7 +121,7 @@ impl RawLock {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn kernel() -> Result<Kernel, Refused> {
     Kernel::current().map_err(|why| match why {
         NoList::Refused(errno) => Refused::NoRobustList(errno),

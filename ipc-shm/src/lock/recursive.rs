@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::word::{Refused, Taken};
 use crate::crash;
+use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
-use crate::{Error, Result, Value};
+use crate::{Arena, Error, Result, Value};
 
 /// A lock that processes share and that its owner, a thread, may take again: it is free when each guard is dropped. Python's `RLock`.
 ///
@@ -52,6 +53,14 @@ impl RLock {
     /// As [`Value::new`].
     pub fn new() -> Result<RLock> {
         Value::new(Recursive { reserved: 0 }).map(RLock)
+    }
+
+    /// A new, free lock in an arena.
+    ///
+    /// # Errors
+    /// As [`Value::new_with`].
+    pub fn new_with(arena: &Arena) -> Result<RLock> {
+        Value::new_with(Recursive { reserved: 0 }, arena).map(RLock)
     }
 
     /// Takes the lock, or takes it once more; waits while another thread has it.
@@ -163,3 +172,11 @@ impl fmt::Debug for RLockGuard<'_> {
         f.debug_struct("RLockGuard").field("depth", &self.place.lock().depth()).finish()
     }
 }
+
+impl sealed::Sealed for RLock {
+    fn free_in(&self, arena: &Arena) -> Result<()> {
+        self.0.free_in(arena)
+    }
+}
+
+impl Placed for RLock {}

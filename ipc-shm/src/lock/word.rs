@@ -73,6 +73,8 @@ pub enum Refused {
     TooMany,
     /// Nobody has repaired what a dead owner left.
     Lost,
+    /// It stood in an arena, and was freed. (Not said by the word: by who finds the generation changed.)
+    Freed,
     /// The word says that the calling thread has it, and it has not: somebody has written over it.
     Damaged,
     /// The kernel does not tell of the thread's robust list (the error's number): a sandbox, or a kernel without futexes.
@@ -86,7 +88,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// See [`Refused`]; then it was not taken.
-#[inline]
+#[inline(always)]
 pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
     let me = system.thread();
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
@@ -124,7 +126,7 @@ pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, R
 }
 
 /// From here on the data is in this process's hands.
-#[inline]
+#[inline(always)]
 fn own<S: System>(system: &S, node: &Node) {
     node.owner.store(system.process(), Relaxed);
     // For the order in which this thread's stores are found by whoever comes after its death.
@@ -215,7 +217,7 @@ fn contend<S: System>(
 /// written over, and are mended.
 ///
 /// A thread that does not have it, a forked copy of its owner say, changes nothing.
-#[inline]
+#[inline(always)]
 pub fn free<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
@@ -239,7 +241,7 @@ pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     let_go(system, node)
 }
 
-#[inline]
+#[inline(always)]
 fn let_go<S: System>(system: &S, node: &Node) -> bool {
     compiler_fence(SeqCst);
     node.owner.store(0, Relaxed);

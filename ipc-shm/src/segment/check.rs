@@ -25,8 +25,8 @@ pub(crate) struct Found {
 /// A file, as long as somebody has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    device: u64,
-    inode: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
 }
 
 /// Makes sure that a descriptor can be mapped like this, and stays as it is.

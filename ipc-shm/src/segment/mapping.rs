@@ -96,6 +96,14 @@ pub(crate) fn map(file: OwnedFd, len: usize, access: Access) -> Result<Map> {
 #[derive(Debug)]
 pub(crate) struct Entry((Key, Access));
 
+impl Entry {
+    /// For messages: what tells the file from all others.
+    pub(crate) fn number(&self) -> ipc_core::primitive::message::Key {
+        let (key, access) = self.0;
+        (key.device, key.inode, access as u8)
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut table = table();

@@ -5,6 +5,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use ipc_core::primitive::message::{Shared, share};
+
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
@@ -37,21 +39,38 @@ impl Arriving {
     }
 }
 
-/// Its descriptor goes with the message; serialised otherwise, as JSON say, it is an error.
+/// Its descriptor goes with the message, once for all handles of it; serialised otherwise, as JSON say, it is an error.
 impl Serialize for Segment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Mapping { map, reserved, .. } = &*self.mapping;
-        Leaving { len: map.len() as u64, reserved: *reserved, file: map.as_fd() }.serialize(serializer)
+        let mapping = &*self.mapping;
+        (mapping.map.len() as u64, mapping.reserved, Sharing(mapping)).serialize(serializer)
+    }
+}
+
+struct Sharing<'a>(&'a Mapping);
+
+impl Serialize for Sharing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        share(self.0.as_fd(), self.0.entry.number(), serializer)
     }
 }
 
 /// Looked at first: [`Error::NotASegment`](crate::Error::NotASegment) is an error of the message then.
 impl<'de> Deserialize<'de> for Segment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Segment, D::Error> {
-        let arriving = Arriving::deserialize(deserializer)?;
-        let found = arriving.check(Access::Shared).map_err(D::Error::custom)?;
-        let mapping = Mapping::of(arriving.file, &found, Access::Shared).map_err(D::Error::custom)?;
-        Ok(Segment { mapping })
+        let (len, reserved, shared) = <(u64, bool, Shared)>::deserialize(deserializer)?;
+        let first = |file: OwnedFd| -> Result<Segment> {
+            let found = check::check_said(file.as_fd(), Access::Shared, len, reserved)?;
+            Ok(Segment { mapping: Mapping::of(file, &found, Access::Shared)? })
+        };
+        let segment = shared.take(first).map_err(D::Error::custom)?;
+        if segment.len() as u64 != len {
+            return Err(D::Error::custom(format!(
+                "a segment of {} bytes is said to have {len}",
+                segment.len()
+            )));
+        }
+        Ok(segment)
     }
 }
 

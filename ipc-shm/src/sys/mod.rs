@@ -5,3 +5,4 @@ pub(crate) mod kernel;
 pub(crate) mod memory;
 pub(crate) mod place;
 pub(crate) mod robust_list;
+pub(crate) mod words;

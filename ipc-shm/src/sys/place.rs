@@ -6,13 +6,16 @@
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Acquire;
 
 use bytemuck::Pod;
 use ipc_core::primitive::time::Until;
 
-use crate::Segment;
 use crate::lock::raw::RawLock;
 use crate::lock::word::{Refused, Taken};
+use crate::object::Object;
+use crate::{Arena, Lock, Result, Segment};
 
 /// See the module's documentation.
 pub(crate) struct Place<T: ?Sized> {
@@ -20,7 +23,23 @@ pub(crate) struct Place<T: ?Sized> {
     segment: Segment,
     lock: NonNull<RawLock>,
     data: NonNull<T>,
+    /// What must be there still when the lock was taken.
+    alive: Alive,
+    lock_alive: Alive,
+    rest: Box<Rest>,
 }
+
+/// What is not needed to take the lock.
+#[derive(Clone)]
+struct Rest {
+    /// What stands here.
+    object: Object,
+    /// The lock that was given to it, and keeps its own memory mapped.
+    given: Option<Lock>,
+}
+
+/// The generation of an object in an arena, and where that of what stands there now is; always there, for an object with its own segment.
+type Alive = Option<(NonNull<AtomicU32>, u32)>;
 
 // SAFETY: the pointers are into the segment's mapping, which belongs to the process; the data is plain, and references to it are given to
 // who has the lock alone.
@@ -30,39 +49,64 @@ unsafe impl<T: ?Sized> Sync for Place<T> {}
 
 impl<T: ?Sized> Clone for Place<T> {
     fn clone(&self) -> Self {
-        Place { segment: self.segment.clone(), lock: self.lock, data: self.data }
+        Place { segment: self.segment.clone(), rest: self.rest.clone(), ..*self }
     }
 }
 
-/// Whether `len` bytes at `at` lie in the segment, aligned.
-fn lies_within(segment: &Segment, at: usize, len: usize, align: usize) -> bool {
-    at.is_multiple_of(align) && at.checked_add(len).is_some_and(|end| end <= segment.len())
+/// The address of `len` bytes at a distance from the segment's beginning, if they lie in it, aligned.
+fn within<T>(segment: &Segment, at: usize, len: usize) -> Option<NonNull<T>> {
+    let fits =
+        at.is_multiple_of(align_of::<T>()) && at.checked_add(len).is_some_and(|end| end <= segment.len());
+    // SAFETY: within the mapping, as was just seen; mappings begin at a page, to which every alignment of these is a divisor.
+    fits.then(|| unsafe { segment.as_ptr().add(at).cast() })
+}
+
+/// Whether what there was has gone.
+#[inline(always)]
+fn is_over((now, generation): (NonNull<AtomicU32>, u32)) -> bool {
+    // SAFETY: in the mapping of a place's segment, or of the lock's that was given to it, which both are there as long as the place.
+    unsafe { now.as_ref() }.load(Acquire) != generation
+}
+
+fn alive(object: &Object) -> Alive {
+    let ticket = object.ticket()?;
+    Some((NonNull::from(object.segment().word(ticket.alive())), ticket.generation))
+}
+
+/// What of a place does not depend on its data; `None` where the object does not lie in its segment.
+fn around<T: ?Sized>(object: Object, given: Option<Lock>, data: NonNull<T>) -> Option<Place<T>> {
+    let segment = object.segment().clone();
+    let (lock, lock_alive) = match &given {
+        Some(given) => (given.place().lock, given.place().alive),
+        None => (within(&segment, object.lock(), size_of::<RawLock>())?, None),
+    };
+    let alive = alive(&object);
+    Some(Place { segment, lock, data, alive, lock_alive, rest: Box::new(Rest { object, given }) })
 }
 
 impl<T: Pod> Place<T> {
-    /// The lock and the value that stand at these distances from the segment's beginning; `None` where they do not fit.
-    pub(crate) fn of_value(segment: Segment, lock: usize, data: usize) -> Option<Place<T>> {
-        let fits = lies_within(&segment, lock, size_of::<RawLock>(), align_of::<RawLock>())
-            && lies_within(&segment, data, size_of::<T>(), align_of::<T>());
-        // SAFETY: within the mapping, as was just seen; mappings begin at a page.
-        fits.then(|| unsafe {
-            let (lock, data) = (segment.as_ptr().add(lock).cast(), segment.as_ptr().add(data).cast());
-            Place { segment, lock, data }
-        })
+    /// Of an object that is a value; `None` where it does not lie in its segment.
+    pub(crate) fn of_value(object: Object, given: Option<Lock>) -> Option<Place<T>> {
+        let data = within(object.segment(), object.data(), size_of::<T>())?;
+        around(object, given, data)
     }
 }
 
 impl<T: Pod> Place<[T]> {
-    /// The same for so many elements.
-    pub(crate) fn of_array(segment: Segment, lock: usize, data: usize, len: usize) -> Option<Place<[T]>> {
-        let fits = lies_within(&segment, lock, size_of::<RawLock>(), align_of::<RawLock>())
-            && lies_within(&segment, data, size_of::<T>().checked_mul(len)?, align_of::<T>());
-        // SAFETY: as above.
-        fits.then(|| unsafe {
-            let lock = segment.as_ptr().add(lock).cast();
-            let data = NonNull::slice_from_raw_parts(segment.as_ptr().add(data).cast(), len);
-            Place { segment, lock, data }
-        })
+    /// The same of an array.
+    pub(crate) fn of_array(object: Object, given: Option<Lock>) -> Option<Place<[T]>> {
+        let first = within(object.segment(), object.data(), size_of::<T>().checked_mul(object.len())?)?;
+        let data = NonNull::slice_from_raw_parts(first, object.len());
+        around(object, given, data)
+    }
+}
+
+impl Place<()> {
+    /// A lock that stands at a distance which the caller has computed, without data that would be seen.
+    pub(crate) fn by_itself(segment: Segment, lock: usize) -> Place<()> {
+        let rest = Box::new(Rest { object: Object::of_lock(segment.clone(), lock), given: None });
+        let lock: NonNull<RawLock> = segment.lock_at(lock);
+        Place { segment, lock, data: lock.cast(), alive: None, lock_alive: None, rest }
     }
 }
 
@@ -77,6 +121,21 @@ impl<T: ?Sized> Place<T> {
         &self.segment
     }
 
+    pub(crate) fn object(&self) -> &Object {
+        &self.rest.object
+    }
+
+    /// The lock that was given to it.
+    pub(crate) fn given(&self) -> Option<&Lock> {
+        self.rest.given.as_ref()
+    }
+
+    /// Whether the object, or the lock that guards it, was freed in its arena.
+    #[inline(always)]
+    pub(crate) fn is_freed(&self) -> bool {
+        self.alive.is_some_and(is_over) || self.lock_alive.is_some_and(is_over)
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> &RawLock {
         // SAFETY: in the segment's mapping, which is there as long as `self`; atomics only, so that any bits are valid.
@@ -85,14 +144,55 @@ impl<T: ?Sized> Place<T> {
 
     #[inline(always)]
     pub(crate) fn take(&self, until: Until) -> Result<(Taken, Held<'_, T>), Refused> {
+        // Before as well: it is not taken in vain, then, but for a race.
+        if self.is_freed() {
+            return Err(Refused::Freed);
+        }
         // SAFETY: `Held` borrows the place, and so keeps the segment mapped; where it is forgotten, the segment finds the lock in the
         // thread's list and stays mapped (`robust_list::holds_within`).
-        let taken = unsafe { self.lock().take(until) }?;
-        Ok((taken, Held { place: self, hand_on: false, thread: PhantomData }))
+        let taken = unsafe { self.lock().take(until) };
+        if self.is_freed() {
+            return Err(self.stale(taken));
+        }
+        Ok((taken?, Held { place: self, hand_on: false, thread: PhantomData }))
     }
-}
 
-impl<T: ?Sized> Place<T> {
+    /// It is freed: the lock, if it was taken, is another object's by now.
+    #[cold]
+    fn stale(&self, taken: Result<Taken, Refused>) -> Refused {
+        match taken {
+            Ok(_) => {
+                // SAFETY: the memory is mapped as long as `self` is there.
+                unsafe { self.lock().hand_on() };
+                Refused::Freed
+            }
+            // Whoever has it, it is another object's.
+            Err(_) => Refused::Freed,
+        }
+    }
+
+    /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
+    pub(crate) fn under<'a>(&'a self, held: &'a mut Held<'_, ()>) -> Option<&'a mut T> {
+        let mut data = self.data;
+        if held.place.lock != self.lock || !held.place.lock().is_mine() || self.is_freed() {
+            return None;
+        }
+        // SAFETY: plain data in the mapping, which is there as long as `self`. This thread has the lock (a `Held` stays on its thread), and only
+        // who has it sees references; of those there is no other, for the lock is not taken twice by a thread, and what gives one from this `Held`
+        // borrows it for writing.
+        Some(unsafe { data.as_mut() })
+    }
+
+    /// Frees the object in its arena.
+    pub(crate) fn free_in(&self, arena: &Arena) -> Result<()> {
+        arena.free_place(self, self.object().ticket_in(arena)?)
+    }
+
+    /// Whether the object is there still, and only the lock that was given to it is freed.
+    pub(crate) fn is_only_unguarded(&self) -> bool {
+        self.lock_alive.is_some_and(is_over) && !self.alive.is_some_and(is_over)
+    }
+
     /// Frees the lock, for who has forgotten what [`take`](Place::take) gave.
     pub(crate) fn free(&self) {
         // SAFETY: the memory is mapped as long as `self` is there.
@@ -132,7 +232,7 @@ impl<T: ?Sized> Held<'_, T> {
 }
 
 impl<T: ?Sized> Drop for Held<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the place is borrowed, so the memory is mapped.
         unsafe {

@@ -186,6 +186,10 @@ impl Suite<'_> {
         if self.light {
             command.env("IPC_QUICK", "1");
         }
+        // All of them have guards.
+        if self.means == Means::Crash {
+            command.env(ipc_testkit::LEAKS, "1");
+        }
         command
     }
 

@@ -15,7 +15,7 @@ mod not_run;
 mod rng;
 mod wait;
 
-pub use leaks::{Allowed, LeakGuard, Snapshot, leaks};
+pub use leaks::{Allowed, LEAKS, LeakGuard, Snapshot, leaks};
 pub use not_run::{NOT_RUN, not_here, not_run};
 pub use rng::Rng;
 pub use wait::{GENEROUS, process_gone, wait_until};

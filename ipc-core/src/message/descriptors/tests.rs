@@ -215,3 +215,79 @@ fn messages_inside_messages() {
     assert_eq!(outer.descriptors.len(), 1);
     assert_eq!(inner.borrow().as_ref().unwrap().descriptors.len(), 2);
 }
+
+/// A handle on a file that others of its message share.
+struct Sharing<'a>(BorrowedFd<'a>, u64);
+
+impl Serialize for Sharing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        share(self.0, (1, self.1, 0), serializer)
+    }
+}
+
+/// What the first to come has made of it.
+#[derive(Debug)]
+struct Sharer(std::rc::Rc<File>);
+
+impl<'de> Deserialize<'de> for Sharer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let shared = <Shared as Deserialize>::deserialize(deserializer)?;
+        shared.take(|file| Ok::<_, String>(File::from(file).into())).map(Sharer).map_err(de::Error::custom)
+    }
+}
+
+#[test]
+fn handles_of_one_message_share_a_file() {
+    let (reader, _writer) = pipe().unwrap();
+    let (other, _other_writer) = pipe().unwrap();
+    let identity = identity(&reader);
+    let before = references(identity);
+    let (one, two) = (reader.as_fd(), other.as_fd());
+    let value =
+        (Sharing(one, 1), Sharing(two, 2), Descriptor::from(reader.try_clone().unwrap()), Sharing(one, 1));
+    let sent = encode(&value).unwrap();
+    drop(value);
+    assert_eq!((sent.body.as_slice(), sent.descriptors.len()), ([0, 1, 2, 0].as_slice(), 3));
+    let (a, b, plain, c): (Sharer, Sharer, Descriptor, Sharer) =
+        decode(&sent.body, sent.descriptors).unwrap();
+    assert!(std::rc::Rc::ptr_eq(&a.0, &c.0) && !std::rc::Rc::ptr_eq(&a.0, &b.0));
+    assert_eq!(references(identity), before + 2);
+    drop((a, b, c, plain));
+    assert_eq!(references(identity), before);
+}
+
+#[test]
+fn what_is_shared_is_used_in_one_way() {
+    let file = || vec![OwnedFd::from(null())];
+    for (error, said) in [
+        (decode::<(Sharer, Descriptor)>(&[0, 0], file()).unwrap_err(), "file descriptor 0 twice"),
+        (decode::<(Descriptor, Sharer)>(&[0, 0], file()).unwrap_err(), "file descriptor 0 twice"),
+        (decode::<(Sharer, Other)>(&[0, 0], file()).unwrap_err(), "file descriptor 0 twice"),
+        (decode::<(Sharer, Sharer)>(&[0, 1], file()).unwrap_err(), "file descriptor 1, but came with 1"),
+        (decode::<Fails>(&[0], file()).map(drop).unwrap_err(), "not this one"),
+    ] {
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    Postcard.decode::<Sharer>(&[0]).unwrap_err();
+    Postcard.encode(&Sharing(null().as_fd(), 1), &mut Vec::new()).unwrap_err();
+}
+
+/// Makes something else of it than [`Sharer`].
+#[derive(Debug)]
+struct Other;
+
+impl<'de> Deserialize<'de> for Other {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let shared = <Shared as Deserialize>::deserialize(deserializer)?;
+        shared.take(|_| Ok::<_, String>(())).map(|()| Other).map_err(de::Error::custom)
+    }
+}
+
+struct Fails;
+
+impl<'de> Deserialize<'de> for Fails {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let shared = <Shared as Deserialize>::deserialize(deserializer)?;
+        shared.take(|_| Err::<(), _>("not this one")).map(|()| Fails).map_err(de::Error::custom)
+    }
+}

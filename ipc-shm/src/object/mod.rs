@@ -1,0 +1,212 @@
+//! Objects: what a handle knows of where its lock and its data stand, in a segment of its own or in an arena.
+//!
+//! | stands in | found by | freed |
+//! |---|---|---|
+//! | a segment of its own ([`header`]) | the segment | by the kernel, with the last handle |
+//! | an arena ([`crate::arena`]) | the arena's segment, its entry's number, and its generation | by its maker, or with the arena |
+//!
+//! So it travels as these three; number and generation are 0 without an arena. All handles of one message that stand in one segment share its
+//! descriptor.
+
+use bytemuck::Pod;
+use ipc_core::primitive::process::Incarnation;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::arena::{self, Arena, Ticket};
+use crate::{Error, Lock, Result, Segment};
+
+mod header;
+
+pub(crate) use header::{Claim, Kind, LOCK, SMALL_LEN, Spot, check, mark};
+
+/// Where an object stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    segment: Segment,
+    /// From the segment's beginning.
+    lock: usize,
+    data: usize,
+    /// How many elements.
+    len: usize,
+    /// Its place in an arena.
+    ticket: Option<Ticket>,
+    /// The process that made it: known to its own handles alone.
+    maker: Option<Incarnation>,
+}
+
+/// Where an object is to be made, and what is to guard it: `&arena`, `&lock`, or both as `(&arena, &lock)`.
+///
+/// Without an arena, it has a segment of its own; without a lock, it has one of its own.
+///
+/// ```
+/// use ipc_shm::{Arena, Array, Lock, Value};
+///
+/// let arena = Arena::new(1 << 20)?;
+/// let lock = Lock::new_with(&arena)?;
+/// let count = Value::new_with(0_u64, (&arena, &lock))?;
+/// let names = Array::from_slice_with(b"abc", (&arena, &lock))?;
+///
+/// let mut guard = lock.lock()?;
+/// *count.under(&mut guard)? += 1;
+/// names.under(&mut guard)?[0] = b'A';
+/// # drop(guard);
+/// # assert_eq!((count.get()?, names.to_vec()?), (1, b"Abc".to_vec()));
+/// # Ok::<(), ipc_shm::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Home<'a> {
+    pub(crate) arena: Option<&'a Arena>,
+    pub(crate) lock: Option<&'a Lock>,
+}
+
+impl<'a> From<&'a Arena> for Home<'a> {
+    fn from(arena: &'a Arena) -> Home<'a> {
+        Home { arena: Some(arena), lock: None }
+    }
+}
+
+impl<'a> From<&'a Lock> for Home<'a> {
+    fn from(lock: &'a Lock) -> Home<'a> {
+        Home { arena: None, lock: Some(lock) }
+    }
+}
+
+impl<'a> From<(&'a Arena, &'a Lock)> for Home<'a> {
+    fn from((arena, lock): (&'a Arena, &'a Lock)) -> Home<'a> {
+        Home { arena: Some(arena), lock: Some(lock) }
+    }
+}
+
+/// What a new object is to hold.
+#[derive(Clone, Copy)]
+pub(crate) enum Contents<'a, T> {
+    Zeros(usize),
+    Elements(&'a [T]),
+}
+
+impl Object {
+    /// A new object.
+    ///
+    /// # Errors
+    /// As [`Segment::new`] or [`Arena`]; [`Error::Invalid`] for a type that is aligned to more than 64 bytes.
+    pub(crate) fn create<T: Pod>(kind: Kind, contents: Contents<'_, T>, home: Home<'_>) -> Result<Object> {
+        let claim = Claim::of::<T>(kind, home.lock.is_some());
+        let (len, bytes): (usize, &[u8]) = match contents {
+            Contents::Zeros(len) => (len, &[]),
+            Contents::Elements(elements) => (elements.len(), bytemuck::cast_slice(elements)),
+        };
+        let maker = Some(Incarnation::this());
+        match home.arena {
+            Some(arena) => {
+                let (ticket, spot) = arena.make(claim, len, bytes)?;
+                let (lock, data) = (ticket.lock(), spot.data);
+                Ok(Object { segment: arena.segment().clone(), lock, data, len, ticket: Some(ticket), maker })
+            }
+            None => {
+                let (segment, spot) = header::create(claim, len)?;
+                segment.write(spot.data, bytes)?;
+                Ok(Object { segment, lock: LOCK, data: spot.data, len, ticket: None, maker })
+            }
+        }
+    }
+
+    /// The object that has a segment for itself.
+    ///
+    /// # Errors
+    /// [`Error::NotASegment`].
+    pub(crate) fn of_segment<T: Pod>(segment: Segment, kind: Kind, given: bool) -> Result<Object> {
+        let spot = header::check(&segment, Claim::of::<T>(kind, given))?;
+        Ok(Object { segment, lock: LOCK, data: spot.data, len: spot.len, ticket: None, maker: None })
+    }
+
+    /// A lock that stands at a distance which the caller has computed.
+    pub(crate) fn of_lock(segment: Segment, lock: usize) -> Object {
+        Object { segment, lock, data: lock, len: 0, ticket: None, maker: None }
+    }
+
+    /// The object that a message has brought.
+    ///
+    /// # Errors
+    /// [`Error::NotASegment`]; [`Error::Freed`].
+    pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: bool) -> Result<Object> {
+        let Arrived { segment, entry, generation } = arrived;
+        if entry == 0 {
+            return Object::of_segment::<T>(segment, kind, given);
+        }
+        let ticket = Ticket { entry, generation };
+        let spot = arena::find(&segment, ticket, Claim::of::<T>(kind, given))?;
+        let lock = ticket.lock();
+        Ok(Object { segment, lock, data: spot.data, len: spot.len, ticket: Some(ticket), maker: None })
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    pub(crate) fn lock(&self) -> usize {
+        self.lock
+    }
+
+    pub(crate) fn data(&self) -> usize {
+        self.data
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.ticket
+    }
+
+    /// Its ticket, for who wants to free it in an arena.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: it stands elsewhere, or another process has made it.
+    pub(crate) fn ticket_in(&self, arena: &Arena) -> Result<Ticket> {
+        let refused = |why| Err(Error::invalid("what is to be freed", why));
+        match self.ticket {
+            Some(ticket) if self.segment.as_ptr() == arena.segment().as_ptr() => {
+                // By this handle, or one that it is a clone of.
+                let is_made_here = self.maker.is_some_and(Incarnation::is_this);
+                if is_made_here { Ok(ticket) } else { refused("another process has made it, and frees it") }
+            }
+            _ => refused("it does not stand in this arena"),
+        }
+    }
+}
+
+/// An object as it is received: nothing is known of it yet.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Arrived {
+    segment: Segment,
+    entry: u32,
+    generation: u32,
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Ticket { entry, generation } = self.ticket.unwrap_or_default();
+        (&self.segment, entry, generation).serialize(serializer)
+    }
+}
+
+/// What a handle is made of by a message: the object, and the lock that guards it if it was given one.
+pub(crate) fn received<'de, T: Pod, D: Deserializer<'de>>(
+    kind: Kind,
+    deserializer: D,
+) -> Result<(Object, Option<Lock>), D::Error> {
+    let (arrived, lock) = <(Arrived, Option<Lock>)>::deserialize(deserializer)?;
+    let object = Object::arrived::<T>(arrived, kind, lock.is_some()).map_err(serde::de::Error::custom)?;
+    Ok((object, lock))
+}
+
+/// A handle whose object may stand in an arena: what [`Arena::free`] takes.
+pub trait Placed: sealed::Sealed {}
+
+pub(crate) mod sealed {
+    pub trait Sealed {
+        #[doc(hidden)]
+        fn free_in(&self, arena: &crate::Arena) -> crate::Result<()>;
+    }
+}

@@ -1,0 +1,333 @@
+//! Arenas: many objects in one segment, their handles, and what happens to those when an object is freed.
+
+// Helpers of a test are part of it.
+#![allow(clippy::unwrap_used)]
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use ipc_core::{Context, Signal, pipe, spawn};
+use ipc_shm::{Arena, Array, Error, Home, Lock, LockError, RLock, Segment, Value};
+use ipc_testkit::{GENEROUS, LeakGuard, wait_until};
+
+/// The default fork server and its spare child stay, with their sockets.
+fn leaks() -> LeakGuard {
+    ipc_testkit::leaks().allow(2, 8, 0)
+}
+
+/// How many descriptors of this process are of this segment.
+fn descriptors(segment: &Segment) -> usize {
+    let number = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let of = |fd: i32| std::fs::metadata(format!("/proc/self/fd/{fd}")).ok().map(number);
+    let this = of(segment.as_fd().as_raw_fd());
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    all.filter(|entry| of(entry.as_ref().unwrap().file_name().to_str().unwrap().parse().unwrap()) == this)
+        .count()
+}
+
+#[test]
+fn a_hundred_thousand_values() {
+    let _leaks = leaks();
+    let arena = Arena::new(16 << 20).unwrap();
+    let values: Vec<_> = (0..100_000_u64).map(|n| Value::new_with(n, &arena).unwrap()).collect();
+    assert_eq!((descriptors(arena.segment()), arena.objects()), (1, 100_000));
+    let sum = spawn(
+        |values: Vec<Value<u64>>| values.iter().map(|value| value.get().unwrap()).sum::<u64>(),
+        (values.clone(),),
+    );
+    assert_eq!(sum.unwrap().join().unwrap(), 4_999_950_000_u64);
+    for value in values.iter().step_by(2) {
+        arena.free(value).unwrap();
+    }
+    assert_eq!(arena.objects(), 50_000);
+    let freed = values.iter().step_by(2).filter(|value| matches!(value.get(), Err(Error::Freed))).count();
+    assert_eq!(freed, 50_000);
+    assert!(values.iter().enumerate().skip(1).step_by(2).all(|(n, value)| value.get().unwrap() == n as u64));
+}
+
+/// `_TestHeap.test_heap` of CPython: blocks of random sizes come and go, and in the end all of it is free.
+#[test]
+fn test_heap() {
+    let _leaks = leaks();
+    let mut rng = ipc_testkit::Rng::new();
+    let arena = Arena::new(4 << 20).unwrap();
+    let empty = arena.available();
+    let mut blocks: Vec<Array<u8>> = Vec::new();
+    let mut most = 0;
+    for _ in 0..5000 {
+        let len = (2.0_f64.powf(rng.below(1300) as f64 / 100.0)) as usize;
+        blocks.push(Array::zeroed_with(len, &arena).unwrap());
+        if blocks.len() > 100 {
+            let block = blocks.swap_remove(rng.below(blocks.len() as u64) as usize);
+            arena.free(&block).unwrap();
+        }
+        most = most.max(arena.objects());
+    }
+    for block in &blocks {
+        arena.free(block).unwrap();
+    }
+    assert_eq!(arena.objects(), 0);
+    // But for the pages that entries stand in, which are kept for others.
+    assert!(empty - arena.available() <= (most / 32 + 2) * 4096, "{} bytes", empty - arena.available());
+    let rest = arena.available();
+    let all = Array::<u8>::zeroed_with(rest - 4096, &arena).unwrap();
+    arena.free(&all).unwrap();
+}
+
+#[test]
+fn a_handle_of_what_was_freed_is_refused_also_when_its_place_is_used_again() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let old = Value::new_with(1_u64, &arena).unwrap();
+    arena.free(&old).unwrap();
+    let new = Value::new_with(2_u64, &arena).unwrap();
+    assert!(matches!(old.get(), Err(Error::Freed)));
+    assert!(matches!(old.set(3), Err(Error::Freed)));
+    assert!(matches!(old.lock(), Err(LockError::Error(Error::Freed))));
+    assert!(matches!(arena.free(&old), Err(Error::Freed)));
+    let guard = new.lock().unwrap();
+    assert!(matches!(old.try_lock(), Err(LockError::Error(Error::Freed))));
+    drop(guard);
+    assert_eq!(new.get().unwrap(), 2);
+    // Neither does it arrive anywhere.
+    let (tx, rx) = pipe::<Value<u64>>().unwrap();
+    tx.send(old).unwrap();
+    let error = rx.recv().unwrap_err();
+    assert!(error.to_string().contains("freed"), "{error}");
+    tx.send(new).unwrap();
+    assert_eq!(rx.recv().unwrap().get().unwrap(), 2);
+}
+
+#[test]
+fn a_waiter_is_told_that_it_was_freed() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let guard = value.lock().unwrap();
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let value = value.clone();
+            std::thread::spawn(move || value.lock_timeout(GENEROUS).map(|guard| *guard).map_err(Error::from))
+        })
+        .collect();
+    drop(guard);
+    // Who was not there yet is told as well.
+    while let Err(Error::InUse { .. }) = arena.free(&value) {}
+    for waiter in waiters {
+        let got = waiter.join().unwrap();
+        assert!(matches!(got, Ok(1) | Err(Error::Freed)), "{got:?}");
+    }
+}
+
+#[test]
+fn only_its_maker_frees_it_and_only_where_it_stands() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let other = Arena::new(1 << 16).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let invalid =
+        |result: ipc_shm::Result<()>| assert!(matches!(result, Err(Error::Invalid { .. })), "{result:?}");
+    invalid(other.free(&value));
+    invalid(arena.free(&Value::new(1_u64).unwrap()));
+    let child = spawn(|arena: Arena, value: Value<u64>| arena.free(&value), (arena.clone(), value.clone()));
+    invalid(child.unwrap().join().unwrap());
+    // SAFETY: this process's other threads hold nothing that the child would want.
+    let forked = unsafe { Context::fork() }
+        .spawn(|arena: Arena, value: Value<u64>| arena.free(&value), (arena.clone(), value.clone()));
+    invalid(forked.unwrap().join().unwrap());
+    // A handle that has come back is not the one that made it.
+    let back = spawn(|value: Value<u64>| value, (value.clone(),)).unwrap().join().unwrap();
+    invalid(arena.free(&back));
+    arena.free(&value.clone()).unwrap();
+    assert!(matches!(back.get(), Err(Error::Freed)));
+}
+
+#[test]
+fn children_make_objects_of_their_own() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 20).unwrap();
+    let make = |arena: Arena, n: u64| -> ipc_shm::Result<Vec<Array<u64>>> {
+        let arrays = (0..100).map(|i| Array::from_slice_with(&[n, i, n, i, n], &arena));
+        let arrays: Vec<_> = arrays.collect::<ipc_shm::Result<_>>()?;
+        arena.free(&arrays[50])?;
+        Ok(arrays.into_iter().enumerate().filter(|(i, _)| *i != 50).map(|(_, array)| array).collect())
+    };
+    let children: Vec<_> = (0..4_u64).map(|n| spawn(make, (arena.clone(), n)).unwrap()).collect();
+    for (n, child) in children.into_iter().enumerate() {
+        let arrays = child.join().unwrap().unwrap();
+        assert_eq!(arrays.len(), 99);
+        assert_eq!(arrays[98].to_vec().unwrap(), [n as u64, 99, n as u64, 99, n as u64]);
+    }
+    assert_eq!(arena.objects(), 4 * 99);
+}
+
+#[test]
+fn an_arena_that_is_full_says_so_and_goes_on() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 15).unwrap();
+    let array = Array::<u8>::zeroed_with(10_000, &arena).unwrap();
+    let error = Array::<u8>::zeroed_with(20_000, &arena).unwrap_err();
+    let Error::NoMemory { needed: 20_000, available, limit } = &error else { panic!("{error:?}") };
+    assert_eq!(*available, arena.available() as u64);
+    assert!(limit.contains("32768"), "{error}");
+    let values: Vec<_> = std::iter::from_fn(|| Value::new_with([0_u8; 100], &arena).ok()).collect();
+    assert!(values.len() > 30);
+    arena.free(&array).unwrap();
+    Array::<u8>::zeroed_with(9_000, &arena).unwrap();
+    assert!(Array::<u64>::zeroed_with(usize::MAX / 2, &arena).is_err());
+}
+
+#[test]
+fn sizes() {
+    for len in [0, 1, 4096, 8191, (128_usize << 30) + 1] {
+        assert!(matches!(Arena::new(len), Err(Error::Invalid { .. })), "{len}");
+    }
+    let arena = Arena::new(8192).unwrap();
+    assert_eq!(std::iter::from_fn(|| Value::new_with(0_u8, &arena).ok()).count(), 32);
+    let arena = Arena::lazy(100 << 30).unwrap();
+    let array = Array::<u64>::zeroed_with(1000, &arena).unwrap();
+    array.set(999, 1).unwrap();
+    assert_eq!((array.len(), arena.len()), (1000, 100 << 30));
+}
+
+#[test]
+fn locks_of_an_arena() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let (lock, recursive) = (Lock::new_with(&arena).unwrap(), RLock::new_with(&arena).unwrap());
+    let guard = lock.lock().unwrap();
+    let twice = (recursive.lock().unwrap(), recursive.lock().unwrap());
+    let tries = |lock: Lock, recursive: RLock| (lock.try_lock().is_err(), recursive.try_lock().is_err());
+    let child = spawn(tries, (lock.clone(), recursive.clone())).unwrap();
+    assert_eq!(child.join().unwrap(), (true, true));
+    assert!(matches!(arena.free(&lock), Err(Error::InUse { .. })));
+    assert!(matches!(arena.free(&recursive), Err(Error::InUse { .. })));
+    drop((guard, twice));
+    arena.free(&lock).unwrap();
+    arena.free(&recursive).unwrap();
+    assert!(matches!(recursive.lock(), Err(Error::Freed)));
+    // A kind of its own: neither passes for the other.
+    let (tx, rx) = pipe::<Lock>().unwrap();
+    tx.send(Lock::new_with(&arena).unwrap()).unwrap();
+    rx.recv().unwrap();
+}
+
+#[test]
+fn a_dead_owner_in_an_arena_is_reported() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let hold = |value: Value<u64>| {
+        std::mem::forget(value.lock().unwrap());
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    };
+    let child = spawn(hold, (value.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || value.is_locked()));
+    let pid = child.pid();
+    child.kill().unwrap();
+    assert_eq!(child.join().map(|never: ()| never).unwrap_err().signal(), Some(Signal::KILL));
+    assert!(matches!(value.get(), Err(Error::OwnerDied { pid: died }) if died == pid));
+    // Freed as it is; and who has the place next knows nothing of it.
+    arena.free(&value).unwrap();
+    let next = Value::new_with(2_u64, &arena).unwrap();
+    assert_eq!(next.get().unwrap(), 2);
+}
+
+#[test]
+fn a_lock_that_is_given_guards_several() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    for home in [None, Some(&arena)] {
+        let lock = home.map_or_else(Lock::new, Lock::new_with).unwrap();
+        let home = home.map_or(Home::from(&lock), |arena| Home::from((arena, &lock)));
+        let (from, to) = (Value::new_with(100_u64, home).unwrap(), Array::zeroed_with(2, home).unwrap());
+        let pay = |lock: Lock, from: Value<u64>, to: Array<u64>| {
+            for _ in 0..50 {
+                let mut guard = lock.lock().unwrap();
+                *from.under(&mut guard).unwrap() -= 1;
+                to.under(&mut guard).unwrap()[1] += 1;
+            }
+        };
+        let children: Vec<_> =
+            (0..2).map(|_| spawn(pay, (lock.clone(), from.clone(), to.clone())).unwrap()).collect();
+        while lock.is_locked() || from.get().unwrap() > 0 {
+            let mut guard = lock.lock().unwrap();
+            assert_eq!(*from.under(&mut guard).unwrap() + to.under(&mut guard).unwrap()[1], 100);
+        }
+        children.into_iter().for_each(|child| child.join().unwrap());
+
+        let mut guard = lock.lock().unwrap();
+        assert!(matches!(from.get(), Err(Error::AlreadyHeld)));
+        let own = Value::new(1_u8).unwrap();
+        assert!(matches!(own.under(&mut guard), Err(Error::Invalid { .. })));
+        let other = Lock::new().unwrap();
+        assert!(matches!(from.under(&mut other.lock().unwrap()), Err(Error::Invalid { .. })));
+        drop(guard);
+        assert_eq!(*from.lock().unwrap(), 0);
+        assert_eq!(to.to_vec().unwrap(), [0, 100]);
+    }
+}
+
+#[test]
+fn what_a_given_lock_guards_is_not_freed_while_somebody_has_it() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let lock = Lock::new().unwrap();
+    let value = Value::new_with(1_u64, (&arena, &lock)).unwrap();
+    let guard = lock.lock().unwrap();
+    assert!(matches!(arena.free(&value), Err(Error::InUse { .. })));
+    drop(guard);
+    arena.free(&value).unwrap();
+    let mut guard = lock.lock().unwrap();
+    assert!(matches!(value.under(&mut guard), Err(Error::Freed)));
+    drop(guard);
+    assert!(matches!(value.get(), Err(Error::Freed)));
+
+    let lock = Lock::new_with(&arena).unwrap();
+    let value = Value::new_with(1_u64, &lock).unwrap();
+    arena.free(&lock).unwrap();
+    let _next = Lock::new_with(&arena).unwrap();
+    assert!(matches!(value.get(), Err(Error::Freed)));
+}
+
+/// Without the lock that guards it an object would be guarded by its own, and by another one elsewhere.
+#[test]
+fn an_object_does_not_come_without_its_lock() {
+    let _leaks = leaks();
+    let lock = Lock::new().unwrap();
+    let value = Value::new_with(1_u64, &lock).unwrap();
+    let error = Value::<u64>::try_from(value.segment().clone()).unwrap_err();
+    assert!(error.to_string().contains("another lock"), "{error}");
+}
+
+#[test]
+fn an_arena_from_its_descriptor() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let same =
+        Arena::try_from(Segment::from_fd(arena.segment().clone().into_fd().unwrap()).unwrap()).unwrap();
+    same.free(&value).unwrap();
+    assert_eq!(arena.objects(), 0);
+    let error = Arena::try_from(Segment::new(1 << 16).unwrap()).unwrap_err();
+    assert!(matches!(error, Error::NotASegment { .. }), "{error}");
+    let error = Arena::try_from(Value::new(1_u64).unwrap().segment().clone()).unwrap_err();
+    assert!(error.to_string().contains("not an Arena"), "{error}");
+    assert!(Value::<u64>::try_from(arena.segment().clone()).is_err());
+}
+
+#[test]
+fn many_handles_of_one_object_share_a_descriptor_of_a_message() {
+    let _leaks = leaks();
+    let value = Value::new(5_u64).unwrap();
+    let handles: Vec<_> = (0..2000).map(|_| value.clone()).collect();
+    let (tx, rx) = pipe::<(Vec<Value<u64>>, Value<u64>)>().unwrap();
+    let other = Value::new(6_u64).unwrap();
+    tx.send((handles, other)).unwrap();
+    let (handles, other) = rx.recv().unwrap();
+    assert_eq!((handles.len(), handles[1999].get().unwrap(), other.get().unwrap()), (2000, 5, 6));
+    assert_eq!(descriptors(value.segment()), 1, "it was mapped already");
+}
