@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use ipc_core::{Context, Signal, pipe, spawn};
+use ipc_core::{Context, Descriptor, Packed, Signal, pipe, spawn};
 use ipc_shm::{Arena, Array, Error, Home, Lock, LockError, RLock, Segment, Value};
 use ipc_testkit::{GENEROUS, LeakGuard, wait_until};
 
@@ -301,6 +301,20 @@ fn an_object_does_not_come_without_its_lock() {
     let value = Value::new_with(1_u64, &lock).unwrap();
     let error = Value::<u64>::try_from(value.segment().clone()).unwrap_err();
     assert!(error.to_string().contains("another lock"), "{error}");
+
+    // Nor with another one: a handle is its object, and the lock.
+    type Sent = (((u64, bool, Descriptor), u32, u32), Option<Lock>);
+    for (object, lock, why) in [
+        (&value, Some(Lock::new().unwrap()), "another lock, which"),
+        (&value, None, "another lock, which"),
+        (&Value::new(1).unwrap(), Some(lock.clone()), "its own lock"),
+    ] {
+        let (object, _): Sent = Packed::new(object).unwrap().open().unwrap();
+        let error = Packed::new(&(object, lock)).unwrap().open::<Value<u64>>().unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let came: Value<u64> = Packed::new(&value).unwrap().open().unwrap();
+    assert_eq!(came.get().unwrap(), 1);
 }
 
 #[test]
