@@ -77,7 +77,10 @@ mod array;
 mod error;
 #[doc(hidden)]
 pub mod gate;
+mod list;
 mod lock;
+#[cfg(feature = "named")]
+pub mod named;
 mod object;
 mod segment;
 mod switch;
@@ -88,10 +91,15 @@ pub use array::Array;
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
 pub use ipc_core::primitive::time::Until;
+pub use list::guard::ListGuard;
+pub use list::item::Item;
+pub use list::{Items, ShareableList};
 pub use lock::error::{LockError, OwnerDied, Poisoned};
 pub use lock::guard::{Guard, Guarded, Locking};
 pub use lock::handle::Lock;
 pub use lock::recursive::{RLock, RLockGuard};
+#[cfg(feature = "named")]
+pub use named::{memory::SharedMemory, scope::SharedMemoryScope};
 pub use segment::{FreezeError, Frozen, HugePage, Segment, View};
 pub use value::Value;
 
