@@ -3,8 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use ipc_testkit::leaks;
-
 use super::*;
 use crate::Segment;
 
@@ -25,7 +23,6 @@ impl Drop for Temporary {
 
 #[test]
 fn a_name_is_made_once_and_removed_once() {
-    let _leaks = leaks();
     let (name, segment) = (Temporary::new(), Segment::new(1).unwrap());
     let record = Record::of(&segment).unwrap();
     assert!(matches!(look(&name.0).unwrap(), Found::Nothing));
@@ -42,7 +39,6 @@ fn a_name_is_made_once_and_removed_once() {
 
 #[test]
 fn what_others_have_made_is_foreign_and_stays() {
-    let _leaks = leaks();
     let name = Temporary::new();
     let path = name.0.path();
     let foreign = || {
@@ -72,7 +68,6 @@ fn what_others_have_made_is_foreign_and_stays() {
 /// The look and the unlinking are two steps: between them another owner may have come.
 #[test]
 fn a_name_that_became_anothers_meanwhile_stays() {
-    let _leaks = leaks();
     let (name, segment) = (Temporary::new(), Segment::new(1).unwrap());
     let record = Record::of(&segment).unwrap();
     assert!(publish(&name.0, &record).unwrap());
@@ -86,7 +81,6 @@ fn a_name_that_became_anothers_meanwhile_stays() {
 
 #[test]
 fn a_file_that_somebody_keeps_locked_is_in_use() {
-    let _leaks = leaks();
     let (name, segment) = (Temporary::new(), Segment::new(1).unwrap());
     publish(&name.0, &Record::of(&segment).unwrap()).unwrap();
     let Found::Ours(file, _) = look(&name.0).unwrap() else { panic!("it is there") };
@@ -99,7 +93,6 @@ fn a_file_that_somebody_keeps_locked_is_in_use() {
 
 #[test]
 fn names_of_the_gone_are_swept_and_others_are_not() {
-    let _leaks = leaks();
     let (living, dead, foreign) = (Temporary::new(), Temporary::new(), Temporary::new());
     let segment = Segment::new(1).unwrap();
     publish(&living.0, &Record::of(&segment).unwrap()).unwrap();

@@ -1,7 +1,5 @@
 //! Unit tests of `record`: who is gone, and what is opened.
 
-use ipc_testkit::leaks;
-
 use super::*;
 
 fn record(segment: &Segment) -> Record {
@@ -24,7 +22,6 @@ fn a_record_is_read_as_it_was_written() {
 
 #[test]
 fn who_has_its_memory_lives_and_others_are_gone() {
-    let _leaks = leaks();
     let segment = Segment::new(5).unwrap();
     let one = record(&segment);
     let owner = |change: fn(&mut Record)| {
@@ -46,7 +43,6 @@ fn who_has_its_memory_lives_and_others_are_gone() {
 
 #[test]
 fn a_dead_child_that_nobody_has_waited_for_is_gone() {
-    let _leaks = leaks();
     let mut child = std::process::Command::new("true").spawn().unwrap();
     let segment = Segment::new(5).unwrap();
     let mut one = record(&segment);
@@ -60,7 +56,6 @@ fn a_dead_child_that_nobody_has_waited_for_is_gone() {
 
 #[test]
 fn what_is_opened_is_what_the_record_says() {
-    let _leaks = leaks();
     let segment = Segment::new(5).unwrap();
     let one = record(&segment);
     assert_eq!(one.open().unwrap().unwrap().as_ptr(), segment.as_ptr());
@@ -79,7 +74,6 @@ fn what_is_opened_is_what_the_record_says() {
 /// A record that somebody has forged, of descriptors that are no memory: nothing is opened that could do something.
 #[test]
 fn a_forged_record_opens_no_device_and_no_pipe() {
-    let _leaks = leaks();
     let segment = Segment::new(5).unwrap();
     let forged = |fd: &dyn AsFd| {
         let stat = rustix::fs::fstat(fd).unwrap();
