@@ -77,7 +77,7 @@ fn set(model: &mut Model, at: usize, item: &Item) -> Result<(), (usize, usize)> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if ipc_testkit::quick() { 64 } else { 512 }))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn lists(items in vec(item(), 0..12), steps in vec(step(), 0..60)) {
