@@ -2,11 +2,14 @@
 //!
 //! One connection a process, made with its first name and kept to its end: it is also what keeps the reaper. A forked copy makes its own.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_core::primitive::process::Incarnation;
-use ipc_core::{Address, Child, Connection, Connector, Context, Descriptor, Listener, Stdio, current};
+use ipc_core::{
+    Address, Child, Connection, Connector, Context, Descriptor, Listener, Stdio, current, duplex,
+};
 use rustix::process::{Pid, PidfdFlags};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a name that goes may hold up its owner.
 const COURTESY: Duration = Duration::from_millis(100);
 
+/// How many reapers are tried, each of which may have been about to end.
+const TRIES: u32 = 4;
+
 struct Client {
     incarnation: Incarnation,
     state: Mutex<State>,
@@ -32,7 +38,7 @@ struct Client {
 struct State {
     reaper: Option<Connection<Word, ()>>,
     names: Vec<Named>,
-    /// The reaper that this process has started, if it has: a process's child is waited for by its handle.
+    /// The reaper that this process has started, if it has: it is waited for by its handle.
     started: Option<Child<()>>,
 }
 
@@ -91,66 +97,69 @@ impl State {
 
     /// Finds a reaper, or starts one, and tells it all.
     fn introduce(&mut self) -> Result<(), String> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let done = self.reach(end).and_then(|()| {
-                let own = Pid::from_raw(std::process::id() as i32);
-                let own = own.ok_or_else(|| "this process has no number".to_owned())?;
-                let own = rustix::process::pidfd_open(own, PidfdFlags::empty())
-                    .map_err(|error| format!("could not open this process: pidfd_open: {error}"))?;
-                self.tell(Word::Owner(Descriptor::from(own), self.names.clone()))
-            });
-            match done {
+        let own = Pid::from_raw(std::process::id().cast_signed());
+        let own = own.ok_or_else(|| "this process has no number".to_owned())?;
+        let own = rustix::process::pidfd_open(own, PidfdFlags::empty())
+            .map_err(|error| format!("could not open this process: pidfd_open: {error}"))?;
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            self.reach()?;
+            let own = own.try_clone().map_err(|error| format!("could not open this process: {error}"))?;
+            match self.tell(Word::Owner(Descriptor::from(own), self.names.clone())) {
                 Ok(()) => return Ok(()),
-                // It ends with its last owner, perhaps just then.
-                Err(_) if self.reaper.take().is_some() && Instant::now() < end => {}
-                Err(why) => return Err(why),
+                // It ends with its last owner, perhaps just then; or was killed.
+                Err(failed) => why = failed,
             }
+            self.reaper = None;
         }
+        Err(why)
     }
 
-    fn reach(&mut self, end: Instant) -> Result<(), String> {
+    fn reach(&mut self) -> Result<(), String> {
         let address = address()?;
+        let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let found = Connector::new().timeout(left).connect(address.clone());
-            let error = match found {
+            let error = match Connector::new().timeout(left).connect(address.clone()) {
                 Ok(reaper) => {
                     self.reaper = Some(reaper);
                     return Ok(());
                 }
                 Err(error) => error,
             };
-            let kind = error.io_error().map(std::io::Error::kind);
-            if kind == Some(std::io::ErrorKind::ConnectionRefused) {
-                self.start(&address)?;
-            } else if !error.is_disconnected() && kind != Some(std::io::ErrorKind::ConnectionReset) {
+            let kind = error.io_error().map(io::Error::kind);
+            let refused = kind == Some(io::ErrorKind::ConnectionRefused);
+            if refused && self.start(&address)? {
+                return Ok(());
+            }
+            let ends = error.is_disconnected() || kind == Some(io::ErrorKind::ConnectionReset);
+            if Instant::now() >= end || !(refused || ends) {
                 return Err(error.to_string());
             }
-            if Instant::now() >= end {
-                return Err(error.to_string());
-            }
+            // It is about to end, or another one is bound and does not listen yet: that takes a few system calls.
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Starts a reaper, unless somebody else is about to.
-    fn start(&mut self, address: &Address) -> Result<(), String> {
+    /// Starts a reaper, whose first owner this process is; `false`: somebody else is about to.
+    fn start(&mut self, address: &Address) -> Result<bool, String> {
         let listener = match Listener::builder().same_user(true).bind(address.clone()) {
             Ok(listener) => listener,
             Err(error) => {
-                let taken = std::io::ErrorKind::AddrInUse;
-                if error.io_error().is_some_and(|error| error.kind() == taken) {
-                    // Bound, and not listening yet: that takes two system calls.
-                    std::thread::sleep(Duration::from_millis(1));
-                    return Ok(());
-                }
-                return Err(error.to_string());
+                let taken = error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+                return if taken { Ok(false) } else { Err(error.to_string()) };
             }
         };
+        // The one before: its address is free, so it is dead, or has nothing left to do but die.
+        if let Some(before) = self.started.take() {
+            let _ = before.join_timeout(COURTESY);
+        }
+        let (ours, theirs) = duplex().map_err(|error| error.to_string())?;
         let reaper = Context::exec().builder().name("ipc-shm reaper").detached(true).current_dir("/");
         let reaper = reaper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.started = Some(reaper.spawn(reap, (listener,)).map_err(|failed| failed.to_string())?);
-        Ok(())
+        self.started = Some(reaper.spawn(reap, (listener, theirs)).map_err(|failed| failed.to_string())?);
+        self.reaper = Some(ours);
+        Ok(true)
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! It listens at an abstract address that follows from the family's [key](ipc_core::AuthKey) and the user, by SHA-256. So every process of
 //! the family finds it, and one that was started before the first name needs no word of it; strangers can neither guess nor talk to it. Who finds nobody there binds the
-//! address, which one of several can, and starts a reaper with that listener as its argument.
+//! address, which one of several can, and starts a reaper with that listener and the end of a connection as its arguments.
 //!
 //! # Order
 //!
@@ -23,7 +23,7 @@
 //! | | amid unlinking | the same, or it is gone already |
 //! | the reaper | at any time | each owner's next name finds it gone: another is started, and told of all that this owner has |
 //! | the reaper and an owner | before the owner's next name | the name stays, 80 bytes, and names nothing; the next reaper of this user removes it, or who makes the name anew |
-//! | who starts the reaper | amid it | the address is free again, or the reaper waits ten seconds and leaves |
+//! | who starts the reaper | amid it | the address is free again, or the reaper sees that its first owner is gone, and leaves |
 //!
 //! It ends when no owner is left.
 

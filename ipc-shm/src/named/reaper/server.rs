@@ -12,9 +12,6 @@ use crate::named::name::Name;
 use crate::named::record::Owner;
 use crate::sys::signals;
 
-/// How long it waits for its first owner, who may have been killed meanwhile.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// A process that has names.
 struct Client {
     /// `None`: it has hung up, and may live on by exec.
@@ -24,8 +21,8 @@ struct Client {
     names: Vec<Named>,
 }
 
-/// The reaper's life.
-pub(super) fn reap(listener: Listener) {
+/// The reaper's life; `first` is who has started it.
+pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
     signals::ignore_endings();
     // What is sent to the whole group of who started it, SIGKILL too, is not for it.
     let _ = rustix::process::setsid();
@@ -33,33 +30,30 @@ pub(super) fn reap(listener: Listener) {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     entry::sweep();
-    let mut clients: Vec<Client> = Vec::new();
-    let mut grace = Some(GRACE);
-    loop {
+    let mut clients = vec![Client::new(first)];
+    // Somebody who connects when it has none left finds it gone, and starts another.
+    while !clients.is_empty() {
         let connections = clients.iter().flat_map(|client| &client.connection).map(|one| one as &dyn AsFd);
         let processes = clients.iter().flat_map(|client| &client.process).map(|one| one as &dyn AsFd);
         let all: Vec<&dyn AsFd> =
             [&listener as &dyn AsFd].into_iter().chain(connections).chain(processes).collect();
         // Without memory or descriptors for a poll it can do nothing; its owners start another.
-        let Ok(ready) = wait(&all, grace.filter(|_| clients.is_empty())) else { return };
-        if ready.is_empty() && clients.is_empty() {
+        if wait(&all, None).is_err() {
             return;
         }
         clients.iter_mut().for_each(Client::listen);
         clients.retain_mut(|client| !client.is_over());
         while let Ok(Some(connection)) = listener.try_accept() {
-            let connection = Some(connection);
-            clients.push(Client { connection, process: None, names: Vec::new() });
-            grace = None;
-        }
-        // Somebody who connects from here on finds it gone, and starts another.
-        if clients.is_empty() && grace.is_none() {
-            return;
+            clients.push(Client::new(connection));
         }
     }
 }
 
 impl Client {
+    fn new(connection: Connection<(), Word>) -> Client {
+        Client { connection: Some(connection), process: None, names: Vec::new() }
+    }
+
     /// Takes the words that are there.
     fn listen(&mut self) {
         while let Some(connection) = &self.connection {
