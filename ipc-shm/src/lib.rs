@@ -34,13 +34,15 @@
 //! | [`Value`], [`Array`] | plain data behind a lock of its own |
 //! | [`Lock`], [`RLock`] | a lock by itself; one that its owner may take again |
 //! | [`Segment`], [`View`], [`Frozen`] | memory by the byte: to write, to read while others write, to read when nobody writes any more |
+//! | [`ShareableList`] | items of mixed types ([`Item`]) behind a lock of its own |
+//! | `SharedMemory`, `SharedMemoryScope` (feature `named`) | memory that others find by a name, as long as its owner lives; a scope of such names |
 //! | [`raw::RawLock`] | a lock for memory of one's own |
 //!
-//! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Nothing has a name, so nothing is
-//! left behind by who is killed: the memory is freed with the last process that has it.
+//! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Memory has no name, so nothing is
+//! left behind by who is killed: it is freed with the last process that has it. A name is had on request, and is gone with its owner, however that dies.
 //!
 //! Not there yet: arenas (each of these takes a descriptor, a page and a mapping), values with a lock given or without one, atomics with
-//! wait-on-change, named shared memory, `ShareableList`.
+//! wait-on-change.
 //!
 //! # Death is an ordinary event
 //!
@@ -50,9 +52,17 @@
 //! | who waits for a lock, or was just woken | the kernel | the next one is woken |
 //! | who was told of a death, before it repaired anything | the kernel | the next owner is told, of this death |
 //! | who freezes, sends or receives a segment | nobody need | its memory is its others', or freed |
+//! | who owns a name (feature `named`) | a small process of the family's, and whoever looks | the name goes, whoever has the memory keeps it |
 //!
 //! A lock belongs to the *thread* that took it, and a thread that ends with it is a dead owner. At most 2047 locks are held by a thread
 //! ([`Error::TooManyLocks`]): the kernel looks after no more.
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `named` | `SharedMemory` and `SharedMemoryScope`, lists found by name. It turns `ipc-core`'s `hook` on: what removes the names of the dead is this program, executed again |
+//! | `crash-points` | nothing for users: this crate's own crash tests |
 //!
 //! # How it works
 //!
