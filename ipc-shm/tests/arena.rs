@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use ipc_core::{Context, Descriptor, Packed, Signal, pipe, spawn};
-use ipc_shm::{Arena, Array, Error, Home, Lock, LockError, RLock, Segment, Value};
+use ipc_shm::{Arena, Array, Error, Home, Lock, LockError, RLock, Segment, ShareableList, Value};
 use ipc_testkit::{GENEROUS, LeakGuard, wait_until};
 
 /// The default fork server and its spare child stay, with their sockets.
@@ -315,6 +315,19 @@ fn an_object_does_not_come_without_its_lock() {
     }
     let came: Value<u64> = Packed::new(&value).unwrap().open().unwrap();
     assert_eq!(came.get().unwrap(), 1);
+}
+
+#[test]
+fn lists_of_an_arena() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let list = ShareableList::new_with(["a".into(), 1.into()], &arena).unwrap();
+    let child = spawn(|list: ShareableList| list.set(1, 2), (list.clone(),)).unwrap();
+    child.join().unwrap().unwrap();
+    assert_eq!(list.to_vec().unwrap(), ["a".into(), 2.into()]);
+    assert!(matches!(list.clone().named(), Err(Error::Invalid { .. })));
+    arena.free(&list).unwrap();
+    assert!(matches!(list.get(0), Err(Error::Freed)));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub trait Guarded: sealed::Sealed {
     fn raw(&self) -> &RawLock;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 

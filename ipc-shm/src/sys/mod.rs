@@ -5,4 +5,6 @@ pub(crate) mod kernel;
 pub(crate) mod memory;
 pub(crate) mod place;
 pub(crate) mod robust_list;
+#[cfg(feature = "named")]
+pub(crate) mod signals;
 pub(crate) mod words;
