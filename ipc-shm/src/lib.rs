@@ -75,6 +75,7 @@
 
 mod arena;
 mod array;
+mod atomic;
 mod error;
 #[doc(hidden)]
 pub mod gate;
@@ -87,6 +88,7 @@ mod value;
 
 pub use arena::Arena;
 pub use array::Array;
+pub use atomic::{Atomic, AtomicInteger, AtomicPrimitive};
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
 pub use ipc_core::primitive::time::Until;

@@ -106,16 +106,11 @@ impl System for Kernel {
     }
 
     fn nap(&self, times: u32, until: Until) {
-        let time = SHORTEST * (1 << times.min(11));
-        std::thread::sleep(until.left().map_or(time, |left| left.min(time)));
+        nap(times, until);
     }
 
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {
-        // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
-        let woken = unsafe {
-            libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAKE, most.min(i32::MAX as u32))
-        };
-        usize::try_from(woken).unwrap_or(0)
+        wake(word, most)
     }
 
     #[inline]
@@ -127,12 +122,33 @@ impl System for Kernel {
     fn crash_point(&self, _name: &'static str) {}
 }
 
+pub(crate) fn nap(times: u32, until: Until) {
+    let time = SHORTEST * (1 << times.min(11));
+    std::thread::sleep(until.left().map_or(time, |left| left.min(time)));
+}
+
+pub(crate) fn wake(word: &AtomicU32, most: u32) -> usize {
+    // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
+    let woken = unsafe {
+        libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAKE, most.min(i32::MAX as u32))
+    };
+    usize::try_from(woken).unwrap_or(0)
+}
+
 fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {
+    sleep_at_most(word, expected, until, (!baton()).then_some(AGAIN))
+}
+
+/// Sleeps, and ends it after 100 ms.
+pub(crate) fn sleep_in_slices(word: &AtomicU32, expected: u32, until: Until) -> Woken {
+    sleep_at_most(word, expected, until, Some(AGAIN))
+}
+
+fn sleep_at_most(word: &AtomicU32, expected: u32, until: Until, again: Option<Duration>) -> Woken {
     let left = until.left();
     if left == Some(Duration::ZERO) {
         return Woken::TimedOut;
     }
-    let again = (!baton()).then_some(AGAIN);
     let slice = [left, again].into_iter().flatten().min();
     match wait(word, expected, slice) {
         None => Woken::Given,

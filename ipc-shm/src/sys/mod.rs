@@ -1,8 +1,10 @@
 //! Everything `unsafe`, a file per concern.
 
+pub(crate) mod cell;
 pub(crate) mod kept;
 pub(crate) mod kernel;
 pub(crate) mod memory;
 pub(crate) mod place;
 pub(crate) mod robust_list;
+pub(crate) mod unlisted;
 pub(crate) mod words;
