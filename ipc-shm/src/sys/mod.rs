@@ -3,6 +3,7 @@
 pub(crate) mod cell;
 pub(crate) mod kept;
 pub(crate) mod kernel;
+pub(crate) mod live;
 pub(crate) mod memory;
 pub(crate) mod place;
 pub(crate) mod robust_list;
