@@ -148,7 +148,7 @@ compile_error!(
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
-        crate::sys::crash::reached(const { crate::sys::crash::place($name) });
+        crate::sys::crash::reached(const { crate::sys::crash::Point::of($name, &crate::sys::crash::POINTS) });
     };
 }
 

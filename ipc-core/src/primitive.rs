@@ -268,6 +268,13 @@ pub mod message {
     pub use crate::message::descriptors::{Key, Shared, share};
 }
 
+/// Named places where a test can have a process killed (`sys/crash.rs`), for crates that bring a list of their own.
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub mod crash {
+    pub use crate::sys::crash::{CrashPoints, Point, reached, reached_by_name};
+}
+
 /// Interior mutability.
 pub mod cell {
     #[cfg(ipc_loom)]

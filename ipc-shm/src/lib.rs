@@ -79,6 +79,7 @@
 mod arena;
 mod array;
 mod atomic;
+mod crash;
 mod error;
 #[doc(hidden)]
 pub mod gate;
@@ -116,9 +117,19 @@ pub mod raw {
     pub use crate::lock::word::{Refused, Taken};
 }
 
-/// What `tests/loom.rs` checks: no part of this crate's interface.
+/// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]
 pub mod modelled {
     pub use crate::gate;
     pub use crate::lock::{system, word};
+
+    /// Where `tests/crash.rs` has processes killed.
+    #[cfg(feature = "crash-points")]
+    pub use crate::crash::POINTS;
+
+    /// The calling thread and the real kernel, for a test's own users of a gate.
+    #[cfg(feature = "crash-points")]
+    pub fn kernel() -> Option<impl system::System + Copy> {
+        crate::sys::kernel::Kernel::current().ok()
+    }
 }

@@ -1,141 +1,129 @@
-//! Owners of locks, killed at random instants: nobody waits for the dead, what they had in their hands is reported, and nothing else is
-//! lost.
+//! Owners of locks, those who wait for them, those who sleep and wake at a gate, and those who make and free objects of an arena, killed: at each named crash point and at random
+//! instants, by exec and over a fork server, with the kernel's help (the baton) and without it, and beside robust mutexes of a C library.
 //!
-//! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash`.
+//! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash`. A test starts programs (this executable
+//! again), which arm a point (`src/crash.rs`) for their children, see who dies there, and then go through the lock or the gate themselves. What is
+//! shown: nobody waits for the dead, who had the data in its hands is reported, by its pid and once, and nobody else is. A point at which
+//! nobody died fails its test; all kills are printed.
 
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+#[path = "crash/arena.rs"]
+mod arena;
+#[path = "crash/asleep.rs"]
+mod asleep;
+#[path = "crash/gate.rs"]
+mod gate;
+#[path = "crash/lock.rs"]
+mod lock;
+#[path = "neighbour/mod.rs"]
+mod neighbour;
+#[path = "crash/neighbours.rs"]
+mod neighbours;
+#[path = "crash/random.rs"]
+mod random;
+#[path = "crash/recursive.rs"]
+mod recursive;
 
-use ipc_core::{Child, Context, Signal};
-use ipc_shm::{Array, Guard, LockError, Value};
-use ipc_testkit::{GENEROUS, Rng, kills, leaks};
+use ipc_core::primitive::crash::CrashPoints;
+use ipc_core::{Child, Context, Function, Message, Signal};
+use ipc_shm::modelled::POINTS;
+use ipc_testkit::{GENEROUS, wait_until};
 
-/// Two halves that are equal whenever nobody has the lock.
-type Halves = [u64; 2];
+/// The start methods, by the names that programs are told.
+const METHODS: [&str; 2] = ["exec", "fork server"];
 
-/// Locks that are fought for, two of them often at once.
-const LOCKS: usize = 3;
-/// How many fight.
-const FIGHTERS: usize = 3;
+/// What the kernel is to lack, besides nothing.
+const OLD: &str = "baton,noexec_seal";
 
-/// Of each method: executed children cost more than ten times as much.
-fn rounds(method: &str) -> usize {
-    let (exec, server) = match (ipc_testkit::full(), ipc_testkit::quick()) {
-        (true, _) => (100_000, 900_000),
-        (false, true) => (50, 450),
-        (false, false) => (1_000, 9_000),
+fn context(method: &str) -> Context {
+    if method == "exec" { Context::exec() } else { Context::fork_server() }
+}
+
+/// A place of the tests' own: an owner has changed one half of the data.
+const HALF_WAY: &str = "owner: half way";
+
+/// The points of all roles of which one of these is the beginning.
+fn points(roles: &[&str]) -> impl Iterator<Item = &'static str> {
+    POINTS.into_iter().chain([HALF_WAY]).filter(move |point| roles.iter().any(|role| point.starts_with(role)))
+}
+
+fn crash_points() -> CrashPoints {
+    CrashPoints::create(&[&POINTS[..], &[HALF_WAY]].concat()).unwrap()
+}
+
+/// How often each point is to be hit: executed children cost several times as much, and without the baton a wake-up that was lost
+/// costs 100 ms.
+fn rounds(method: &str, without: &str) -> u32 {
+    let of_all = match (ipc_testkit::full(), ipc_testkit::quick()) {
+        (true, _) => 5_000,
+        (false, true) => 20,
+        (false, false) => 200,
     };
-    if method == "exec" { exec } else { server }
+    let part = if method == "exec" { 2 } else { 1 } * if without.is_empty() { 1 } else { 20 };
+    (of_all / part).max(5)
 }
 
-/// Changes one half, then the other; repairs what a dead owner has left, and notes who that was.
-fn add(value: &Value<Halves>, dead: &Array<u32>, more: impl FnOnce()) {
-    let mut guard = match value.lock_timeout(GENEROUS) {
-        Ok(guard) => guard,
-        Err(LockError::OwnerDied(died)) => {
-            let pid = died.pid();
-            note(dead, pid);
-            let mut guard = died.recover();
-            guard[1] = guard[0];
-            guard
+/// Starts this executable again, as a program whose processes obey these points and whose kernel lacks what is said.
+fn program<F, A>(points: &CrashPoints, without: &str, f: F, args: A) -> Child<F::Output>
+where
+    F: Function<A>,
+    A: Message,
+    F::Output: Message,
+{
+    let (name, value) = points.env().unwrap();
+    Context::exec().builder().env(name, value).env("IPC_SHM_WITHOUT", without).spawn(f, args).unwrap()
+}
+
+/// The points that a program obeys.
+fn mine() -> CrashPoints {
+    CrashPoints::of_this_process().unwrap()
+}
+
+/// Starts a child of such a program, which ends with it, also where the program fails.
+fn start<F, A>(context: &Context, f: F, args: A) -> Child<F::Output>
+where
+    F: Function<A>,
+    A: Message,
+    F::Output: Message,
+{
+    context.builder().daemon(true).spawn(f, args).unwrap()
+}
+
+/// All have been killed or get through; gives how many were killed.
+#[track_caller]
+fn all_end<T: Message>(children: Vec<Child<T>>) -> usize {
+    let ends = children.into_iter().map(|child| match child.join_timeout(GENEROUS) {
+        Ok(through) => {
+            through.expect("somebody is left asleep");
+            0
         }
-        Err(error) => panic!("{error}"),
-    };
-    assert_eq!(guard[0], guard[1], "half a change was taken for a whole one");
-    guard[0] += 1;
-    more();
-    guard[1] += 1;
-}
-
-/// The list, whoever died with it: it is whole, for an entry is one store.
-fn list(dead: &Array<u32>) -> Guard<'_, [u32]> {
-    match dead.lock_timeout(GENEROUS) {
-        Ok(list) => list,
-        Err(LockError::OwnerDied(list)) => list.recover(),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn note(dead: &Array<u32>, pid: u32) {
-    let mut list = list(dead);
-    let at = pid as usize % list.len();
-    list[at] = pid;
-}
-
-/// Who was noted since the last look.
-fn noted(dead: &Array<u32>) -> Vec<u32> {
-    let mut list = list(dead);
-    let pids = list.iter().copied().filter(|pid| *pid != 0).collect();
-    list.fill(0);
-    pids
-}
-
-/// A fighter's life.
-fn fight(values: Vec<Value<Halves>>, dead: Array<u32>, seed: u64) {
-    let mut rng = Rng::from_seed(seed);
-    loop {
-        let first = rng.below(LOCKS as u64) as usize;
-        let second = rng.below(LOCKS as u64) as usize;
-        // In one order, or they wait for each other.
-        if first < second {
-            add(&values[first], &dead, || add(&values[second], &dead, || ()));
-        } else {
-            add(&values[first], &dead, || (0..rng.below(50)).for_each(|_| std::hint::spin_loop()));
+        Err(error) => {
+            assert_eq!(error.signal(), Some(Signal::KILL), "{error}");
+            1
         }
-    }
+    });
+    ends.sum()
 }
 
-fn killed_at_random(method: &str) {
-    let _leaks = leaks();
-    let context = if method == "exec" { Context::exec() } else { Context::fork_server() };
-    let values: Vec<Value<Halves>> = (0..LOCKS).map(|_| Value::new([0, 0]).unwrap()).collect();
-    let dead = Array::<u32>::zeroed(1 << 8).unwrap();
-    let mut rng = Rng::new();
-    let start = |rng: &mut Rng| -> Child<()> {
-        context.spawn(fight, (values.clone(), dead.clone(), rng.next_u64())).unwrap()
-    };
-    let mut fighters: Vec<Child<()>> = (0..FIGHTERS).map(|_| start(&mut rng)).collect();
-    let (mut killed, mut told) = (BTreeSet::new(), 0_u64);
-    let rounds = rounds(method);
-    for _ in 0..rounds {
-        let victim = fighters.swap_remove(rng.below(FIGHTERS as u64) as usize);
-        std::thread::sleep(rng.duration(Duration::from_micros(300)));
-        killed.insert(victim.pid());
-        victim.kill().unwrap();
-        assert_eq!(victim.join().unwrap_err().signal(), Some(Signal::KILL));
-        fighters.push(start(&mut rng));
-        // Nobody waits for the dead.
-        for value in &values {
-            add(value, &dead, || ());
-        }
-        for pid in noted(&dead) {
-            assert!(killed.contains(&pid), "{pid} is said to be dead, and was not killed");
-            told += 1;
-        }
-    }
-    for fighter in fighters {
-        fighter.kill().unwrap();
-        fighter.join().unwrap_err();
-    }
-    for value in &values {
-        add(value, &dead, || ());
-        let halves = value.get().unwrap();
-        assert!(halves[0] == halves[1] && halves[0] > 0);
-    }
-    println!("{method}: {told} of {rounds} died with a lock");
-    assert!(told > 0);
-    kills(&format!("owner, random instant, {method}"), rounds as u64);
+/// Takes the one out that has been killed, as soon as there is one; gives its pid.
+fn bury<T: Message>(children: &mut Vec<Child<T>>) -> u32 {
+    let mut at = None;
+    let died = wait_until(GENEROUS, || {
+        at = children.iter().position(|child| !child.is_alive());
+        at.is_some()
+    });
+    assert!(died, "nobody has died");
+    let dead = children.swap_remove(at.unwrap());
+    let pid = dead.pid();
+    let ended = dead.join().err().unwrap();
+    assert_eq!(ended.signal(), Some(Signal::KILL), "{ended}");
+    pid
 }
 
 #[test]
-fn owners_killed_at_random_instants_executed() {
-    killed_at_random("exec");
-}
-
-#[test]
-fn owners_killed_at_random_instants_cloned() {
-    killed_at_random("fork server");
+fn every_point_has_a_test() {
+    let roles = ["locker", "owner", "sleeper", "unlocker", "recursive", "gate", "arena"];
+    assert_eq!(points(&roles).count(), POINTS.len() + 1);
 }

@@ -42,9 +42,9 @@ fn change(atomic: Atomic<u64>, seed: u64) {
     let mut rng = Rng::from_seed(seed);
     loop {
         match rng.below(4) {
-            0 => drop(atomic.fetch_xor(1, AcqRel)),
-            1 => drop(atomic.fetch_xor(1 << 32, AcqRel)),
-            2 => drop(atomic.fetch_update(AcqRel, Relaxed, |n| Some(n ^ (1 | 1 << 32)))),
+            0 => _ = atomic.fetch_xor(1, AcqRel),
+            1 => _ = atomic.fetch_xor(1 << 32, AcqRel),
+            2 => _ = atomic.fetch_update(AcqRel, Relaxed, |n| Some(n ^ (1 | 1 << 32))),
             _ => atomic.store(rng.below(4), Release),
         }
         (0..rng.below(60)).for_each(|_| std::hint::spin_loop());

@@ -11,6 +11,8 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "loom/counted.rs"]
+mod counted;
 #[path = "loom/gate.rs"]
 mod gate;
 #[path = "loom/kernel.rs"]

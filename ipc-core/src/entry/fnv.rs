@@ -5,17 +5,19 @@
 pub(crate) struct Fnv(u64);
 
 impl Fnv {
-    pub(crate) fn new() -> Fnv {
+    pub(crate) const fn new() -> Fnv {
         Fnv(0xcbf2_9ce4_8422_2325)
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    pub(crate) const fn write(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            self.0 = (self.0 ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+            at += 1;
         }
     }
 
-    pub(crate) fn finish(&self) -> u64 {
+    pub(crate) const fn finish(&self) -> u64 {
         self.0
     }
 }

@@ -275,10 +275,10 @@ pub type Key = (u64, u64, u8);
 /// ```
 /// use ipc_core::primitive::message::{Shared, share};
 /// # use std::os::fd::{AsFd, OwnedFd};
-/// # use std::{fs::File, rc::Rc};
+/// # use std::{fs::File, sync::Arc};
 /// use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
-/// struct Handle(Rc<File>);
+/// struct Handle(Arc<File>);
 ///
 /// impl Serialize for Handle {
 ///     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -288,15 +288,15 @@ pub type Key = (u64, u64, u8);
 ///
 /// impl<'de> Deserialize<'de> for Handle {
 ///     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Handle, D::Error> {
-///         let made = Shared::deserialize(deserializer)?.take(|file| Ok::<_, String>(Rc::new(File::from(file))));
+///         let made = Shared::deserialize(deserializer)?.take(|file| Ok::<_, String>(Arc::new(File::from(file))));
 ///         made.map(Handle).map_err(serde::de::Error::custom)
 ///     }
 /// }
-/// # let file = Rc::new(File::open("/dev/null").unwrap());
+/// # let file = Arc::new(File::open("/dev/null").unwrap());
 /// # let (tx, rx) = ipc_core::pipe::<(Handle, Handle)>()?;
 /// tx.send((Handle(file.clone()), Handle(file)))?;
 /// let (one, other) = rx.recv()?;
-/// assert!(Rc::ptr_eq(&one.0, &other.0));
+/// assert!(Arc::ptr_eq(&one.0, &other.0));
 /// # Ok::<(), ipc_core::Error>(())
 /// ```
 pub struct Shared(u32);

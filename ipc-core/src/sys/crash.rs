@@ -1,20 +1,27 @@
 //! Crash points: named places where a test can have a process kill itself. Only with the feature `crash-points`.
 //!
 //! A process that is killed from outside dies wherever it happens to be; the windows that matter are a few instructions wide.
-//! So each has a name in [`POINTS`] and a `crash_point!` in the code, and a page of memory that all processes of a test share says
+//! So each has a name in a list of its crate ([`POINTS`] is this one's) and a place in the code, and a page of memory that all
+//! processes of a test share says
 //! which of them is armed, and the how many-th process to come by shall die there, by SIGKILL as if from outside. The
 //! page is a memfd, found by the environment variable [`ENV`]: children that were executed have it from their
 //! environment, clones have the mapping.
+//!
+//! The crates above bring lists of their own (`primitive::crash`). In the page a point is a hash of its name, so that whoever comes by need know
+//! no list but its own crate's; the test, which names the points, gets an error for a name that is in none of them.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// All points; the part before the colon says who dies there.
+use crate::entry::fnv::Fnv;
+
+/// All points of this crate; the part before the colon says who dies there.
 pub const POINTS: [&str; 30] = [
     "parent: socket pair made",
     "parent: child executed",
@@ -48,36 +55,40 @@ pub const POINTS: [&str; 30] = [
     "receiver: message taken",
 ];
 
+/// What a stalled process gives the others time with.
+const STALL: Duration = Duration::from_micros(200);
+
 /// Names the page, as a path.
 const ENV: &str = "IPC_CORE_CRASH";
 
-#[repr(C)]
-struct Page {
-    /// The armed point's place in [`POINTS`] plus one; 0 for none.
-    armed: AtomicU32,
-    /// The how many-th to come by dies.
-    left: AtomicU32,
-    /// What is armed by that death, for the first to come by; 0 for none.
-    next: AtomicU32,
-    kills: [AtomicU32; POINTS.len()],
-}
+/// As many points as a test can have.
+const MOST: usize = 64;
 
-/// This process's mapping of the page that its environment names.
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
+/// A point, as it stands in the page: a hash of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point(u64);
 
-/// It names none; looked up once.
-static NONE: AtomicBool = AtomicBool::new(false);
-
-/// The place of a point in [`POINTS`].
-pub(crate) const fn place(name: &str) -> usize {
-    let mut at = 0;
-    while at < POINTS.len() {
-        if equal(POINTS[at].as_bytes(), name.as_bytes()) {
-            return at;
+impl Point {
+    /// The point of this name.
+    ///
+    /// # Panics
+    /// The list does not have it: where this is a constant, it is not compiled.
+    pub const fn of(name: &str, list: &[&str]) -> Point {
+        let mut at = 0;
+        while at < list.len() {
+            if equal(list[at].as_bytes(), name.as_bytes()) {
+                return Point::named(name);
+            }
+            at += 1;
         }
-        at += 1;
+        panic!("no crash point of this name")
     }
-    panic!("no crash point of this name")
+
+    const fn named(name: &str) -> Point {
+        let mut hash = Fnv::new();
+        hash.write(name.as_bytes());
+        Point(hash.finish())
+    }
 }
 
 const fn equal(a: &[u8], b: &[u8]) -> bool {
@@ -88,22 +99,84 @@ const fn equal(a: &[u8], b: &[u8]) -> bool {
     at == a.len() && at == b.len()
 }
 
+#[repr(C)]
+struct Page {
+    /// The armed point; 0 for none.
+    armed: AtomicU64,
+    /// What is armed by that death, for the first to come by; 0 for none.
+    next: AtomicU64,
+    /// Who comes by there takes its time; 0 for nowhere.
+    stalled: AtomicU64,
+    /// The how many-th to come by dies.
+    left: AtomicU32,
+    /// The test's points, in the order of its list.
+    slots: [Slot; MOST],
+}
+
+#[repr(C)]
+struct Slot {
+    point: AtomicU64,
+    kills: AtomicU32,
+}
+
+impl Page {
+    /// # Panics
+    /// The test has no such point.
+    fn slot(&self, point: Point) -> &Slot {
+        match self.slots.iter().find(|slot| slot.point.load(Ordering::Relaxed) == point.0) {
+            Some(slot) => slot,
+            None => panic!("no crash point of this name"),
+        }
+    }
+}
+
+/// This process's mapping of the page that its environment names.
+static PAGE: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
+
+/// It names none; looked up once.
+static NONE: AtomicBool = AtomicBool::new(false);
+
 /// Kills this process, if it is to die here.
-pub(crate) fn reached(point: usize) {
-    let Some(page) = page() else { return };
-    let armed = point as u32 + 1;
-    if page.armed.load(Ordering::SeqCst) != armed {
+pub fn reached(point: Point) {
+    if let Some(page) = page() {
+        at(page, point, || ());
+    }
+}
+
+/// As [`reached`], for a place that is given its name when it is reached; `last` is what who dies there does before.
+///
+/// # Panics
+/// The list does not have it; in a process of a crash test alone.
+pub fn reached_by_name(name: &str, list: &[&str], last: impl FnOnce()) {
+    if let Some(page) = page() {
+        assert!(list.contains(&name), "`{name}` is no crash point of the list");
+        at(page, Point::named(name), last);
+    }
+}
+
+fn at(page: &Page, point: Point, last: impl FnOnce()) {
+    if page.stalled.load(Ordering::Relaxed) == point.0 {
+        std::thread::sleep(STALL);
+    }
+    if page.armed.load(Ordering::SeqCst) != point.0 {
         return;
     }
     let left = page.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-    if left == Ok(1) {
-        page.left.store(1, Ordering::SeqCst);
-        page.armed.store(page.next.swap(0, Ordering::SeqCst), Ordering::SeqCst);
-        page.kills[point].fetch_add(1, Ordering::SeqCst);
-        loop {
-            // SAFETY: numbers only. Another thread may be the one that takes the signal; this one goes no further.
-            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-        }
+    if left != Ok(1) {
+        return;
+    }
+    if page.armed.compare_exchange(point.0, 0, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        // It has happened meanwhile, and this process was counted for what is armed by now.
+        page.left.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
+    page.left.store(1, Ordering::SeqCst);
+    page.armed.store(page.next.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+    page.slot(point).kills.fetch_add(1, Ordering::SeqCst);
+    last();
+    loop {
+        // SAFETY: numbers only. Another thread may be the one that takes the signal; this one goes no further.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
     }
 }
 
@@ -145,14 +218,23 @@ pub struct CrashPoints {
 }
 
 impl CrashPoints {
-    /// A new page; nothing is armed.
+    /// A new page for these points; nothing is armed.
     ///
     /// # Errors
     /// The system's, as of memfd_create(2) and mmap(2).
-    pub fn create() -> io::Result<CrashPoints> {
+    ///
+    /// # Panics
+    /// There are more points than a page has room for, or two of one name.
+    pub fn create(points: &[&str]) -> io::Result<CrashPoints> {
         let file = memfd_create(c"crash points", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, size_of::<Page>() as u64)?;
-        Ok(CrashPoints { page: map(&file)?, file: Some(file) })
+        let crash = CrashPoints { page: map(&file)?, file: Some(file) };
+        assert!(points.len() <= MOST, "{} crash points, {MOST} are the most", points.len());
+        for (at, name) in points.iter().enumerate() {
+            assert!(!points[..at].contains(name), "two crash points are called `{name}`");
+            crash.page().slots[at].point.store(Point::named(name).0, Ordering::Relaxed);
+        }
+        Ok(crash)
     }
 
     /// The page that this process's environment names.
@@ -179,7 +261,7 @@ impl CrashPoints {
     pub fn arm(&self, point: &str, nth: u32) {
         self.disarm();
         self.page().left.store(nth, Ordering::SeqCst);
-        self.page().armed.store(place(point) as u32 + 1, Ordering::SeqCst);
+        self.page().armed.store(self.point(point), Ordering::SeqCst);
     }
 
     /// As [`arm`](CrashPoints::arm) for the next process to come to `point`, and when that has died the next to come to `then`.
@@ -188,9 +270,17 @@ impl CrashPoints {
     /// Where there are no such points.
     pub fn arm_both(&self, point: &str, then: &str) {
         self.disarm();
-        self.page().next.store(place(then) as u32 + 1, Ordering::SeqCst);
+        self.page().next.store(self.point(then), Ordering::SeqCst);
         self.page().left.store(1, Ordering::SeqCst);
-        self.page().armed.store(place(point) as u32 + 1, Ordering::SeqCst);
+        self.page().armed.store(self.point(point), Ordering::SeqCst);
+    }
+
+    /// From now on everybody who comes to the point stays there for a moment, so that others come to what is possible only meanwhile.
+    ///
+    /// # Panics
+    /// Where there is no such point.
+    pub fn stall(&self, point: &str) {
+        self.page().stalled.store(self.point(point), Ordering::SeqCst);
     }
 
     /// Nobody dies from now on.
@@ -204,7 +294,14 @@ impl CrashPoints {
     /// # Panics
     /// Where there is no such point.
     pub fn kills(&self, point: &str) -> u32 {
-        self.page().kills[place(point)].load(Ordering::SeqCst)
+        self.page().slot(Point::named(point)).kills.load(Ordering::SeqCst)
+    }
+
+    /// As it is armed.
+    fn point(&self, name: &str) -> u64 {
+        let point = Point::named(name);
+        self.page().slot(point);
+        point.0
     }
 }
 
@@ -214,5 +311,24 @@ impl Drop for CrashPoints {
             // SAFETY: mapped by `create`, and this was its only user.
             let _ = unsafe { munmap(self.page.as_ptr().cast(), size_of::<Page>()) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_one_point_or_none() {
+        const ASKED: Point = Point::of("newborn: asked", &POINTS);
+        assert_eq!(ASKED, Point::named("newborn: asked"));
+        assert!(std::panic::catch_unwind(|| Point::of("newborn: aske", &POINTS)).is_err());
+        let crash = CrashPoints::create(&["one: a", "one: b"]).unwrap();
+        assert_eq!(crash.kills("one: a"), 0);
+        crash.arm("one: b", 1);
+        assert!(std::panic::catch_unwind(|| crash.arm("one: c", 1)).is_err());
+        assert!(std::panic::catch_unwind(|| CrashPoints::create(&["one: a", "one: a"])).is_err());
+        // This process obeys no page, so it may come by.
+        reached_by_name("one: b", &["one: b"], || ());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_core::crash::CrashPoints;
+use ipc_core::crash::{CrashPoints, POINTS};
 use ipc_core::{Bytes, Child, Context, Error, Ran, Signal};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
@@ -127,7 +127,7 @@ fn kill_at_random(method: String, rounds: u32, seed: u64) -> u64 {
 #[test]
 fn a_child_killed_at_a_point_is_reported() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {
         for point in points("child") {
@@ -145,7 +145,7 @@ fn a_child_killed_at_a_point_is_reported() {
 #[test]
 fn a_child_killed_at_a_random_instant_is_reported_or_comes_through() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {
         let (count, seed) = (rounds() * 10, rng.next_u64());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ipc_core::crash::CrashPoints;
+use ipc_core::crash::{CrashPoints, POINTS};
 use ipc_core::{Bytes, Child, Context, Listener, Receiver, Sender, Signal, connect, pipe};
 use ipc_testkit::{Rng, kills, leaks};
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -133,7 +133,7 @@ fn kill_at_random(method: String, role: String, rounds: u32, seed: u64) -> u64 {
 #[test]
 fn a_peer_killed_at_a_point_of_a_message() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {
         for role in ["sender", "receiver", "stream sender"] {
@@ -151,7 +151,7 @@ fn a_peer_killed_at_a_point_of_a_message() {
 #[test]
 fn a_peer_killed_at_a_random_instant() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {
         for role in ["sender", "receiver", "stream sender"] {

@@ -4,7 +4,7 @@
 use std::io::{PipeReader, Read};
 use std::os::fd::OwnedFd;
 
-use ipc_core::crash::CrashPoints;
+use ipc_core::crash::{CrashPoints, POINTS};
 use ipc_core::{Descriptor, Signal};
 use ipc_testkit::{GENEROUS, kills, leaks, process_gone, wait_until};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -51,7 +51,7 @@ fn round(points: &CrashPoints, point: &str, method: &str) -> bool {
 #[test]
 fn a_detached_child_whose_parent_is_killed_too_early_lives_or_is_gone() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     for method in METHODS {
         for point in points("detacher") {
             let lived = (0..rounds()).filter(|_| round(&crash, point, method)).count();

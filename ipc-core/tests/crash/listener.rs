@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ipc_core::crash::CrashPoints;
+use ipc_core::crash::{CrashPoints, POINTS};
 use ipc_core::{
     Address, Child, Connection, Connector, Context, Error, Listener, Sender, Signal, connect, pipe,
 };
@@ -43,7 +43,7 @@ fn kill_clients(address: Address, point: String, count: u32) -> u32 {
 #[test]
 fn a_client_killed_at_a_point_holds_up_nobody() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     for (family, address) in families() {
         let listener = Listener::builder().handshake_timeout(GENEROUS).bind(&address).unwrap();
         for point in points("client") {
@@ -120,7 +120,7 @@ fn is_killed(child: Child<()>) {
 #[test]
 fn a_listener_killed_at_a_point_leaves_its_address() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     for (family, address) in families() {
         for point in points("listener") {
             let before = crash.kills(point);
@@ -144,7 +144,7 @@ fn a_listener_killed_at_a_point_leaves_its_address() {
 #[test]
 fn a_listener_killed_at_a_random_instant_leaves_its_address() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for (family, address) in families() {
         let count = rounds().div_ceil(2);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use ipc_core::crash::CrashPoints;
+use ipc_core::crash::{CrashPoints, POINTS};
 use ipc_core::{Descriptor, Signal};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, process_gone, wait_until};
 
@@ -112,7 +112,7 @@ fn round(points: &CrashPoints, method: &str, early: bool, death: Death) {
 #[test]
 fn a_parent_killed_at_a_point_takes_its_family_with_it() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {
         for point in points("parent") {
@@ -134,7 +134,7 @@ fn a_parent_killed_at_a_point_takes_its_family_with_it() {
 #[test]
 fn a_parent_killed_at_a_random_instant_takes_its_family_with_it() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {
         for _ in 0..rounds() {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ipc_core::crash::CrashPoints;
+use ipc_core::crash::{CrashPoints, POINTS};
 use ipc_core::{Child, Context, Descriptor};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -142,7 +142,7 @@ const ASKED: &str = "newborn: asked";
 #[test]
 fn a_server_and_its_newborn_killed_leave_no_zombie() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     program(&crash, kill_both, (rounds(),)).join().unwrap_or_else(|error| panic!("{error}"));
     kills("server and newborn", (crash.kills(ASKED) + crash.kills("server: child cloned")).into());
 }
@@ -153,7 +153,7 @@ const CLIENTS: [&str; 3] = ["", "exec", "fork server"];
 #[test]
 fn a_server_killed_at_a_point_is_replaced() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for point in points("server") {
         for client in CLIENTS {
@@ -174,7 +174,7 @@ fn a_server_killed_at_a_point_is_replaced() {
 #[test]
 fn a_server_killed_at_a_random_instant_is_replaced() {
     let _leaks = leaks();
-    let crash = CrashPoints::create().unwrap();
+    let crash = CrashPoints::create(&POINTS).unwrap();
     let mut rng = Rng::new();
     for client in CLIENTS {
         let seed = rng.next_u64();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::lock::word::{Refused, Taken};
 use crate::object::{self, Claim, Kind, LOCK, Placed};
-use crate::sys::place::{Held, Place};
+use crate::sys::place::Place;
 use crate::{Error, Result, Segment};
 
 use ledger::Ledger;
@@ -24,6 +24,9 @@ pub(crate) use ledger::Spot;
 
 /// Nobody has the arena's lock longer than it takes to find a place and to fill it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What it takes to let a lock go that was taken in vain, on a machine that is busy.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// One segment from which [`Value`](crate::Value)s, [`Array`](crate::Array)s and locks are made: by their constructors that end in `_with`.
 ///
@@ -126,7 +129,7 @@ impl Arena {
         Ok(Arena { place: Place::by_itself(segment, LOCK), shape })
     }
 
-    /// Gives the place of an object back; from now on every handle of it, here and elsewhere, is refused with [`Error::Freed`]. It does not wait.
+    /// Gives the place of an object back; from now on every handle of it, here and elsewhere, is refused with [`Error::Freed`].
     ///
     /// ```
     /// use ipc_shm::{Arena, Array, Error};
@@ -144,7 +147,7 @@ impl Arena {
     ///
     /// # Errors
     /// - [`Error::Freed`]: it was freed before.
-    /// - [`Error::InUse`]: somebody has its lock; it stays.
+    /// - [`Error::InUse`]: somebody has its lock, for a tenth of a second at least, or this thread has it; it stays.
     /// - [`Error::Invalid`]: it stands elsewhere, or another process has made it.
     /// - [`Error::TimedOut`]: the arena's lock was not free within 30 seconds: whoever has it was stopped (SIGSTOP), or somebody has written over it.
     pub fn free(&self, object: &impl Placed) -> Result<()> {
@@ -152,6 +155,7 @@ impl Arena {
     }
 
     /// How many bytes it has, books and all.
+    #[expect(clippy::len_without_is_empty, reason = "it has at least two pages")]
     pub fn len(&self) -> usize {
         self.segment().len()
     }
@@ -185,9 +189,28 @@ impl Arena {
         self.locked(|ledger| ledger.make(claim, len, bytes, contents))
     }
 
-    /// Frees the object of a ticket, for who may.
-    pub(crate) fn free_ticket(&self, ticket: Ticket) -> Result<()> {
-        self.locked(|ledger| ledger.free(ticket))
+    /// Frees what stands at a place, for who may: with the lock that guards it, so that nobody is inside, and whoever comes finds it freed.
+    ///
+    /// That lock may be taken for a moment by somebody whose handle is one of what stood there before, so there is a little patience.
+    pub(crate) fn free_place<T: ?Sized>(&self, place: &Place<T>, ticket: Ticket) -> Result<()> {
+        let held = match place.take(Until::after(A_MOMENT)) {
+            Ok((_, held)) => {
+                held.lock().repaired();
+                Some(held)
+            }
+            // Nobody has it, nor ever will; or it stood in an arena, and was freed itself.
+            Err(Refused::Lost) => None,
+            Err(Refused::Freed) if place.is_only_unguarded() => None,
+            Err(Refused::Busy | Refused::TimedOut | Refused::AlreadyHeld) => {
+                let who = place.lock().owner().map_or("somebody".into(), |owner| format!("process {owner}"));
+                let what = "free an object of an arena".into();
+                return Err(Error::InUse { what, why: format!("{who} has its lock") });
+            }
+            Err(refused) => return Err(Error::refused(refused)),
+        };
+        let freed = self.locked(|ledger| ledger.free(ticket));
+        drop(held);
+        freed
     }
 
     /// Calls `f` with the lock, after what a dead one has begun was finished.
@@ -218,23 +241,6 @@ impl Ticket {
     /// Where its generation stands.
     pub(crate) fn alive(self) -> usize {
         self.lock() + shape::GENERATION
-    }
-}
-
-/// The lock of what is to be freed, taken; `None` if nobody can have it, nor ever will.
-///
-/// # Errors
-/// [`Error::InUse`]: somebody has it. What [`Error::refused`] says otherwise.
-pub(crate) fn not_in_use(lock: &Place<()>) -> Result<Option<Held<'_, ()>>> {
-    match lock.take(Until::Now) {
-        Ok((_, held)) => Ok(Some(held)),
-        Err(Refused::Lost | Refused::Freed) => Ok(None),
-        Err(Refused::Busy | Refused::AlreadyHeld) => {
-            let who = lock.lock().owner().map_or("somebody".into(), |owner| format!("process {owner}"));
-            let what = "free an object of an arena".into();
-            Err(Error::InUse { what, why: format!("{who} has its lock") })
-        }
-        Err(refused) => Err(Error::refused(refused)),
     }
 }
 

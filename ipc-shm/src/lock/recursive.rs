@@ -8,6 +8,7 @@ use ipc_core::primitive::time::Until;
 use serde::{Deserialize, Serialize};
 
 use super::word::{Refused, Taken};
+use crate::crash;
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
 use crate::{Arena, Error, Result, Value};
@@ -112,6 +113,7 @@ impl RLock {
         if lock.is_mine() {
             let deeper = lock.depth().checked_add(1).ok_or(Error::TooDeep)?;
             lock.set_depth(deeper);
+            crash::reached("recursive: taken once more");
         } else {
             let (taken, held) = place.take(until).map_err(|refused| match refused {
                 Refused::Busy => Error::WouldBlock,
@@ -127,6 +129,7 @@ impl RLock {
                 Taken::Panicked => return Err(Error::Poisoned),
             }
             lock.set_depth(1);
+            crash::reached("recursive: taken");
             // From here on it is the guards that hold it.
             std::mem::forget(held);
         }
@@ -148,7 +151,10 @@ impl Drop for RLockGuard<'_> {
         // Before the word is free: the next owner counts from the beginning.
         lock.set_depth(left);
         if left == 0 {
+            crash::reached("recursive: given back");
             self.place.free();
+        } else {
+            crash::reached("recursive: given back once");
         }
     }
 }

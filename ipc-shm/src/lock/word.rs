@@ -225,6 +225,8 @@ pub fn free<S: System>(system: &S, node: &Node) -> bool {
     let state = node.state.load(Relaxed);
     if state & DIED != 0 {
         node.state.store((state & !DIED) | LOST, Relaxed);
+        compiler_fence(SeqCst);
+        system.crash_point("owner: calls it lost");
     }
     let_go(system, node)
 }
@@ -235,6 +237,7 @@ pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
     }
+    system.crash_point("owner: hands it on");
     let_go(system, node)
 }
 
@@ -275,6 +278,7 @@ fn pass_on<S: System>(system: &S, node: &Node) {
     system.crash_point("unlocker: took the bit");
     if node.sleeps.load(SeqCst) != sleeps && !mutant::is("sleeps are not counted") {
         node.word.fetch_or(WAITERS, SeqCst);
+        system.crash_point("unlocker: put the bit back");
         system.wake(&node.word, 1);
     }
 }

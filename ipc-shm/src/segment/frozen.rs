@@ -42,6 +42,38 @@ use crate::sys::memory::{Access, Constant, Map};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # A large data set, built once
+///
+/// What many processes read is built by one of them, in a segment; the others have the same memory, as a slice, from the first
+/// instant on: nothing is copied, and nothing encoded. Frozen data begins at a page, so it can be taken for numbers of any kind that is plain
+/// (`examples/dataset.rs` is the whole of it, with figures):
+///
+/// ```
+/// use ipc_shm::{Frozen, Segment};
+///
+/// /// Runs in a child.
+/// fn longest(data: Frozen, first: usize, last: usize) -> f32 {
+///     let numbers: &[f32] = bytemuck::cast_slice(&data);
+///     numbers[first..last].iter().copied().fold(0.0, f32::max)
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// const NUMBERS: usize = 100_000;
+/// let segment = Segment::new(NUMBERS * size_of::<f32>())?;
+/// for (n, piece) in [[1.5_f32; 1000], [2.5; 1000]].iter().cycle().take(100).enumerate() {
+///     segment.write(n * size_of_val(piece), bytemuck::cast_slice(piece))?;
+/// }
+/// let data = segment.freeze()?;          // from here on nobody can write, this process included
+///
+/// let halves = [0, NUMBERS / 2].map(|first| (data.clone(), first, first + NUMBERS / 2));
+/// let children = halves.map(|half| ipc_core::spawn(longest, half));
+/// for child in children {
+///     assert_eq!(child?.join()?, 2.5);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Frozen {
     constant: Arc<Constant>,

@@ -15,7 +15,7 @@ use ipc_core::primitive::time::Until;
 use crate::lock::raw::RawLock;
 use crate::lock::word::{Refused, Taken};
 use crate::object::Object;
-use crate::{Arena, Lock, Result, Segment, arena};
+use crate::{Arena, Lock, Result, Segment};
 
 /// See the module's documentation.
 pub(crate) struct Place<T: ?Sized> {
@@ -59,6 +59,13 @@ pub(super) fn within<T>(segment: &Segment, at: usize, len: usize) -> Option<NonN
         at.is_multiple_of(align_of::<T>()) && at.checked_add(len).is_some_and(|end| end <= segment.len());
     // SAFETY: within the mapping, as was just seen; mappings begin at a page, to which every alignment of these is a divisor.
     fits.then(|| unsafe { segment.as_ptr().add(at).cast() })
+}
+
+/// Whether what there was has gone.
+#[inline(always)]
+fn is_over((now, generation): (NonNull<AtomicU32>, u32)) -> bool {
+    // SAFETY: in the mapping of a place's segment, or of the lock's that was given to it, which both are there as long as the place.
+    unsafe { now.as_ref() }.load(Acquire) != generation
 }
 
 fn alive(object: &Object) -> Alive {
@@ -126,11 +133,7 @@ impl<T: ?Sized> Place<T> {
     /// Whether the object, or the lock that guards it, was freed in its arena.
     #[inline(always)]
     pub(crate) fn is_freed(&self) -> bool {
-        let freed = |(now, generation): (NonNull<AtomicU32>, u32)| {
-            // SAFETY: in the mapping of the segment, or of the given lock's, which both are there as long as `self`.
-            unsafe { now.as_ref() }.load(Acquire) != generation
-        };
-        self.alive.is_some_and(freed) || self.lock_alive.is_some_and(freed)
+        self.alive.is_some_and(is_over) || self.lock_alive.is_some_and(is_over)
     }
 
     #[inline]
@@ -141,6 +144,10 @@ impl<T: ?Sized> Place<T> {
 
     #[inline(always)]
     pub(crate) fn take(&self, until: Until) -> Result<(Taken, Held<'_, T>), Refused> {
+        // Before as well: it is not taken in vain, then, but for a race.
+        if self.is_freed() {
+            return Err(Refused::Freed);
+        }
         // SAFETY: `Held` borrows the place, and so keeps the segment mapped; where it is forgotten, the segment finds the lock in the
         // thread's list and stays mapped (`robust_list::holds_within`).
         let taken = unsafe { self.lock().take(until) };
@@ -167,18 +174,23 @@ impl<T: ?Sized> Place<T> {
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
     pub(crate) fn under<'a>(&'a self, held: &'a mut Held<'_, ()>) -> Option<&'a mut T> {
         let mut data = self.data;
-        // SAFETY: plain data in the mapping, which is there as long as `self`. This thread has the lock (a `Held` stays on its thread), and only who
-        // has it sees references; of those there is no other, for the lock is not taken twice by a thread, and what gives one from this `Held` borrows
-        // it for writing.
-        (held.place.lock == self.lock && held.place.lock().is_mine() && !self.is_freed())
-            .then(|| unsafe { data.as_mut() })
+        if held.place.lock != self.lock || !held.place.lock().is_mine() || self.is_freed() {
+            return None;
+        }
+        // SAFETY: plain data in the mapping, which is there as long as `self`. This thread has the lock (a `Held` stays on its thread), and only
+        // who has it sees references; of those there is no other, for the lock is not taken twice by a thread, and what gives one from this `Held`
+        // borrows it for writing.
+        Some(unsafe { data.as_mut() })
     }
 
-    /// Frees the object in its arena. Nobody is inside then, and nobody comes any more.
+    /// Frees the object in its arena.
     pub(crate) fn free_in(&self, arena: &Arena) -> Result<()> {
-        let ticket = self.object().ticket_in(arena)?;
-        let _held = self.given().map(|lock| arena::not_in_use(lock.place())).transpose()?;
-        arena.free_ticket(ticket)
+        arena.free_place(self, self.object().ticket_in(arena)?)
+    }
+
+    /// Whether the object is there still, and only the lock that was given to it is freed.
+    pub(crate) fn is_only_unguarded(&self) -> bool {
+        self.lock_alive.is_some_and(is_over) && !self.alive.is_some_and(is_over)
     }
 
     /// Frees the lock, for who has forgotten what [`take`](Place::take) gave.

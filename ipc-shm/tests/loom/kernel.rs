@@ -1,6 +1,6 @@
 //! A kernel for the models: words to sleep on, and what becomes of a thread's locks when it ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) struct Kernel {
     room: Mutex<Room>,
     woken: Condvar,
     quiet: Condvar,
+    /// Whether a script waits for threads to fall asleep: more for a model to look at, where nobody does.
+    scripted: bool,
 }
 
 /// Where threads sleep.
@@ -48,12 +50,33 @@ struct Sleeper {
     expired: bool,
 }
 
+/// What a script does at a point.
+type Step = Box<dyn FnOnce()>;
+
 /// The end of a victim, at a named point.
 struct Died;
 
 impl Kernel {
     pub(crate) fn new() -> Arc<Kernel> {
-        Arc::new(Kernel { room: Mutex::new(Room::default()), woken: Condvar::new(), quiet: Condvar::new() })
+        Kernel::with(false)
+    }
+
+    /// One for [`until_asleep`](Kernel::until_asleep).
+    pub(crate) fn scripted() -> Arc<Kernel> {
+        Kernel::with(true)
+    }
+
+    fn with(scripted: bool) -> Arc<Kernel> {
+        let room = Mutex::new(Room::default());
+        Arc::new(Kernel { room, woken: Condvar::new(), quiet: Condvar::new(), scripted })
+    }
+
+    /// Waits until so many sleep.
+    pub(crate) fn until_asleep(&self, number: usize) {
+        let mut room = self.room.lock();
+        while room.asleep.iter().filter(|sleeper| !sleeper.awake).count() < number {
+            room = self.woken.wait(room);
+        }
     }
 
     /// The number of those who sleep on a word.
@@ -97,6 +120,8 @@ pub(crate) struct Thread {
     number: u32,
     /// The point at which it dies.
     dies_at: &'static str,
+    /// What it does at a point first, once.
+    does: RefCell<Option<(&'static str, Step)>>,
     pending: Cell<*const Node>,
     held: [Cell<*const Node>; 2],
     /// Whether it has come to a point of that name.
@@ -105,11 +130,11 @@ pub(crate) struct Thread {
 
 impl Thread {
     /// Runs `life` as a thread of its own; `None`: it died at the point.
-    pub(crate) fn start<T: 'static>(
+    pub(crate) fn start<T: Send + 'static>(
         kernel: &Arc<Kernel>,
         number: u32,
         dies_at: &'static str,
-        life: impl FnOnce(&Thread) -> T + 'static,
+        life: impl FnOnce(&Thread) -> T + Send + 'static,
     ) -> thread::JoinHandle<Option<T>> {
         let kernel = kernel.clone();
         thread::spawn(move || Thread::run(&kernel, number, dies_at, life))
@@ -126,6 +151,7 @@ impl Thread {
             kernel: kernel.clone(),
             number,
             dies_at,
+            does: RefCell::new(None),
             pending: Cell::new(ptr::null()),
             held: [const { Cell::new(ptr::null()) }; 2],
             reached: Cell::new(false),
@@ -142,6 +168,11 @@ impl Thread {
             }
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// At this point, it first does that.
+    pub(crate) fn at(&self, point: &'static str, what: impl FnOnce() + 'static) {
+        *self.does.borrow_mut() = Some((point, Box::new(what)));
     }
 
     /// `futex_cleanup`: the list, but for what is announced; then that.
@@ -166,6 +197,9 @@ impl Thread {
         room.asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false });
         if room.napping > 0 {
             self.kernel.quiet.notify_all();
+        }
+        if self.kernel.scripted {
+            self.kernel.woken.notify_all();
         }
         loop {
             let at = room.asleep.iter().position(|sleeper| sleeper.thread == self.number).unwrap();
@@ -274,6 +308,10 @@ impl System for Thread {
     }
 
     fn crash_point(&self, name: &'static str) {
+        let does = self.does.borrow_mut().take_if(|(point, _)| *point == name);
+        if let Some((_, does)) = does {
+            does();
+        }
         if name == self.dies_at && !self.reached.replace(true) {
             resume_unwind(Box::new(Died));
         }

@@ -10,6 +10,7 @@ use ipc_shm::modelled::system::{Node, OWNER, System};
 use ipc_shm::modelled::word::{self, Refused, Taken};
 use loom::model;
 
+use crate::counted::who_went_to_sleep_meanwhile;
 use crate::kernel::{Kernel, Thread};
 
 /// A lock and what it protects: two halves that are equal whenever nobody has it.
@@ -167,6 +168,17 @@ fn mutant_the_bit_goes_when_the_lock_is_freed() {
 #[should_panic]
 fn mutant_a_taker_drops_the_bit() {
     mutant::with("a taker drops the bit", || model(|| three("")));
+}
+
+#[test]
+fn who_went_to_sleep_meanwhile_is_counted() {
+    model(who_went_to_sleep_meanwhile);
+}
+
+#[test]
+#[should_panic]
+fn mutant_sleeps_are_not_counted() {
+    mutant::with("sleeps are not counted", || model(who_went_to_sleep_meanwhile));
 }
 
 /// An owner that was told of a death and frees the lock without repairing anything.
