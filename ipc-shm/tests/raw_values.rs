@@ -285,3 +285,27 @@ fn copies_are_independent() {
     array.set(0, 9).unwrap();
     assert_eq!((copies.0.get().unwrap(), copies.1.to_vec().unwrap()), (1, vec![1, 2]));
 }
+
+/// Among threads they are what they are among processes.
+#[test]
+fn threads_share_the_same_objects() {
+    let _leaks = leaks();
+    let (value, array) = (Value::new(0_u32).unwrap(), Array::<u32>::zeroed(4).unwrap());
+    let (raw, locked) =
+        (RawArray::<u32>::zeroed(4).unwrap(), Synchronized::new(RawValue::new(0_u32).unwrap()).unwrap());
+    std::thread::scope(|scope| {
+        for at in 0..4 {
+            let (value, array, raw, locked) = (&value, &array, &raw, &locked);
+            scope.spawn(move || {
+                for _ in 0..1_000 {
+                    *value.lock().unwrap() += 1;
+                    array.lock().unwrap()[at] += 1;
+                    raw.set(at, raw.get(at).unwrap() + 1).unwrap();
+                    locked.update(|n| *n += 1).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!((value.get().unwrap(), locked.get().unwrap()), (4_000, 4_000));
+    assert_eq!((array.to_vec().unwrap(), raw.to_vec()), (vec![1_000; 4], vec![1_000; 4]));
+}
