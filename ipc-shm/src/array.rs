@@ -152,6 +152,14 @@ impl<T: Pod> Array<T> {
         self.with(f)
     }
 
+    /// A new array that holds the same, with a lock of its own. Python's `sharedctypes.copy`.
+    ///
+    /// # Errors
+    /// As [`get`](Array::get) and [`from_slice`](Array::from_slice).
+    pub fn copy(&self) -> Result<Array<T>> {
+        Array::from_slice(&self.to_vec()?)
+    }
+
     fn check(&self, index: usize) -> Result<()> {
         let len = self.len();
         if index < len { Ok(()) } else { Err(Error::OutOfBounds { index, len }) }

@@ -37,6 +37,9 @@ pub(crate) enum Kind {
     Value = 1,
     Array = 2,
     Arena = 3,
+    Atomic = 4,
+    RawValue = 5,
+    RawArray = 6,
 }
 
 impl Kind {
@@ -45,6 +48,9 @@ impl Kind {
             1 => "a Value",
             2 => "an Array",
             3 => "an Arena",
+            4 => "an Atomic",
+            5 => "a RawValue",
+            6 => "a RawArray",
             _ => "something unknown",
         }
     }

@@ -209,6 +209,15 @@ pub(crate) fn received<'de, T: Pod, D: Deserializer<'de>>(
     Ok((object, lock))
 }
 
+/// The same of an object without a lock.
+pub(crate) fn received_alone<'de, T: Pod, D: Deserializer<'de>>(
+    kind: Kind,
+    deserializer: D,
+) -> Result<Object, D::Error> {
+    let arrived = Arrived::deserialize(deserializer)?;
+    Object::arrived::<T>(arrived, kind, None).map_err(serde::de::Error::custom)
+}
+
 /// A handle whose object may stand in an arena: what [`Arena::free`] takes.
 pub trait Placed: sealed::Sealed {}
 
