@@ -56,20 +56,28 @@ fn live(prefix: String, seed: u64) {
     }
 }
 
-/// The reaper of this process: its child that leads a session.
+/// The variable that tells this family's processes from others.
+const FAMILY: &str = "IPC_TEST_FAMILY";
+
+/// The family's reaper, whoever has started it: it leads a session.
 fn reaper() -> Option<i32> {
-    let me = std::process::id().to_string();
+    let family = format!("{FAMILY}={}", std::env::var(FAMILY).unwrap()).into_bytes();
     let all = fs::read_dir("/proc").unwrap().flatten();
     let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.find(|pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields: Vec<&str> =
             stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        fields.len() > 3 && fields[0] != "Z" && fields[1] == me && fields[3] == pid.to_string()
+        // State, parent, group, session.
+        fields.len() > 3
+            && fields[0] != "Z"
+            && fields[3] == pid.to_string()
+            && environment.split(|byte| *byte == 0).any(|pair| pair == family)
     })
 }
 
-/// In a family of its own, whose first process has the reaper for a child.
+/// In a family of its own.
 fn killed_at_random(method: String, seed: u64) -> (u64, u64, u64) {
     let context = if method == "exec" { Context::exec() } else { Context::fork_server() };
     let mut rng = Rng::from_seed(seed);
@@ -126,6 +134,7 @@ fn in_a_family(method: &str) {
     let _leaks = leaks();
     let mut rng = Rng::new();
     let family = Context::exec().builder().authkey(AuthKey::random().unwrap());
+    let family = family.env(FAMILY, rng.next_u64().to_string());
     let family = family.spawn(killed_at_random, (method.to_owned(), rng.next_u64())).unwrap();
     let (killed, with_names, reapers) = family.join().unwrap_or_else(|error| panic!("{error}"));
     println!(

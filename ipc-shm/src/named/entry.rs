@@ -140,19 +140,23 @@ pub(crate) fn remove_stale(name: &Name) -> Result<bool> {
     remove(name, |record| Ok(record.owner()? == Owner::Gone))
 }
 
-/// Takes away all names of this user whose owners are gone: those that nobody was left to remove. What cannot be done is left.
-pub(crate) fn sweep() {
-    let Ok(all) = std::fs::read_dir(DIRECTORY) else { return };
+/// Takes away all names of this user whose owners are gone: those that nobody was left to remove; gives the others. What cannot be done is left.
+pub(crate) fn sweep() -> Vec<(Name, Record)> {
+    let mut living = Vec::new();
+    let Ok(all) = std::fs::read_dir(DIRECTORY) else { return living };
     for one in all.flatten() {
         // What is longer or shorter is not even opened.
         let ours = one.metadata().is_ok_and(|about| about.is_file() && about.len() == LENGTH as u64);
         if ours
             && let Ok(name) = one.file_name().into_string()
             && let Ok(name) = Name::new(name)
+            && !remove_stale(&name).unwrap_or(false)
+            && let Ok(Found::Ours(_, record)) = look(&name)
         {
-            let _ = remove_stale(&name);
+            living.push((name, record));
         }
     }
+    living
 }
 
 #[cfg(test)]

@@ -139,13 +139,14 @@ impl SharedMemory {
     }
 
     fn named(name: Name, segment: Segment) -> Result<SharedMemory> {
-        let record = Record::of(&segment)?;
+        let record = Record::of(&segment, client::family()?)?;
         client::add(&name, record)?;
-        let taken = publish(&name, &record);
-        if taken.is_err() {
+        let made = publish(&name, &record).and_then(|()| client::confirm());
+        if made.is_err() {
+            let _ = entry::remove(&name, |found| Ok(*found == record));
             client::forget(&name, record);
         }
-        taken?;
+        made?;
         let owned = Owned { record, by: Incarnation::this(), unlinked: AtomicBool::new(false) };
         Ok(SharedMemory { inner: Arc::new(Inner { name, segment, owned: Some(owned) }) })
     }

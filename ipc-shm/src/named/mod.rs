@@ -7,14 +7,14 @@
 //! | Python | here |
 //! |---|---|
 //! | whoever attaches registers the name with its own tracker, and its exit destroys the memory for all | only the owner unlinks, and dies with the name |
-//! | a killed tracker, or `track=False`, leaves the memory until the machine is started again | memory is never left: the kernel counts who has it. What may stay is a name of 80 bytes |
+//! | a killed tracker, or `track=False`, leaves the memory until the machine is started again | memory is never left: the kernel counts who has it. What may stay is a name of 96 bytes |
 //! | `/dev/shm` is full (64 MB in most containers): SIGBUS when a page is touched | the memory is no file of /dev/shm, and [reserved](Segment::new): an error |
 //! | another process cuts the file off: SIGBUS | it is sealed |
 //! | a handle that arrives after `unlink` is FileNotFoundError | a handle travels as the memory itself |
 //!
 //! # How it is kept
 //!
-//! The memory is a [`Segment`], a sealed memory file without a name. What stands in `/dev/shm` under the name is a record of 80 bytes: who
+//! The memory is a [`Segment`], a sealed memory file without a name. What stands in `/dev/shm` under the name is a record of 96 bytes: who
 //! the owner is (pid, start time, pid namespace, boot id), under which number it has the file, and which file that is. To attach is to read
 //! the record, to see that the owner lives, and to open its `/proc/PID/fd/N`; if that is not the file, the name names nothing.
 //!
@@ -25,7 +25,7 @@
 //! | the owner | its reaper, at once; anybody who looks | the name names nothing from that moment, and is removed; who has attached keeps the memory |
 //! | one who has attached | nobody need | the others have it |
 //! | the last one who has the memory | the kernel | it is freed |
-//! | the reaper | the owner's next name | another one is started |
+//! | the reaper | the family's next name | another one is started, and watches over the names there are |
 //! | owner and reaper, at the same time | who creates the name anew, or this user's next reaper | the record is replaced, or removed |
 //!
 //! The reaper is one small process for each tree of processes, started with the first name: this program, executed again. It ends with the

@@ -12,6 +12,7 @@
 //! | 40..56 | the machine's boot id |
 //! | 56..72 | device and inode of the memory file |
 //! | 72..80 | the memory's length |
+//! | 80..96 | the owner's family, by what its reaper's address is made of |
 //!
 //! # Who is gone
 //!
@@ -31,7 +32,7 @@ use std::io::ErrorKind;
 use bytemuck::{Pod, Zeroable};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -56,6 +57,7 @@ pub(crate) struct Record {
     device: u64,
     inode: u64,
     len: u64,
+    family: [u8; 16],
 }
 
 /// How long a record is.
@@ -71,11 +73,11 @@ pub(crate) enum Owner {
 }
 
 impl Record {
-    /// Of memory that this process has.
+    /// Of memory that this process has, which is of such a family.
     ///
     /// # Errors
     /// [`Error::Os`]: there is no /proc, or it cannot be read.
-    pub(crate) fn of(segment: &Segment) -> Result<Record> {
+    pub(crate) fn of(segment: &Segment, family: [u8; 16]) -> Result<Record> {
         let pid = std::process::id();
         let failed = |error| Error::os("could not tell when this process started: /proc/self/stat", error);
         let (_, started) = life(pid).map_err(failed)?;
@@ -93,6 +95,7 @@ impl Record {
             device: stat.st_dev,
             inode: stat.st_ino,
             len: segment.len() as u64,
+            family,
         })
     }
 
@@ -165,6 +168,14 @@ impl Record {
             return Err(Error::not_a_segment(why));
         }
         Ok(Some(segment))
+    }
+
+    /// The owner, to wait for its death, if it lives and is of this family.
+    pub(crate) fn watch(&self, family: [u8; 16]) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        let process = (self.family == family).then(|| pidfd_open(pid, PidfdFlags::empty()))?.ok()?;
+        // Looked at when it cannot become another any more.
+        (self.owner().ok()? == Owner::Lives).then_some(process)
     }
 
     fn place(&self) -> String {

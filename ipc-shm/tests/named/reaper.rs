@@ -125,6 +125,22 @@ fn another_one_is_started_and_told_of_the_names_there_are() {
     });
 }
 
+/// An owner that makes no name after the reaper's death is looked after by the next one all the same.
+#[test]
+fn the_next_one_watches_over_owners_that_do_not_come() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let _own = SharedMemory::new(1).unwrap();
+        let owner = Owner::start(exec(), &fresh("silent"));
+        let first = reaper();
+        signal(first, Signal::KILL);
+        assert!(wait_until(GENEROUS, || ipc_testkit::process_gone(first) || reapers().is_empty()));
+        let _more = SharedMemory::new(1).unwrap();
+        assert!(stands(&owner.name));
+        gone(&owner.kill());
+    });
+}
+
 /// Killed with the owner, it leaves the name; the next one finds it.
 #[test]
 fn the_next_one_removes_what_nobody_was_left_to_remove() {

@@ -24,7 +24,7 @@ impl Drop for Temporary {
 #[test]
 fn a_name_is_made_once_and_removed_once() {
     let (name, segment) = (Temporary::new(), Segment::new(1).unwrap());
-    let record = Record::of(&segment).unwrap();
+    let record = Record::of(&segment, [7; 16]).unwrap();
     assert!(matches!(look(&name.0).unwrap(), Found::Nothing));
     assert!(publish(&name.0, &record).unwrap());
     assert!(!publish(&name.0, &record).unwrap());
@@ -69,7 +69,7 @@ fn what_others_have_made_is_foreign_and_stays() {
 #[test]
 fn a_name_that_became_anothers_meanwhile_stays() {
     let (name, segment) = (Temporary::new(), Segment::new(1).unwrap());
-    let record = Record::of(&segment).unwrap();
+    let record = Record::of(&segment, [7; 16]).unwrap();
     assert!(publish(&name.0, &record).unwrap());
     let removed = remove(&name.0, |_| {
         fs::remove_file(name.0.path()).unwrap();
@@ -82,7 +82,7 @@ fn a_name_that_became_anothers_meanwhile_stays() {
 #[test]
 fn a_file_that_somebody_keeps_locked_is_in_use() {
     let (name, segment) = (Temporary::new(), Segment::new(1).unwrap());
-    publish(&name.0, &Record::of(&segment).unwrap()).unwrap();
+    publish(&name.0, &Record::of(&segment, [7; 16]).unwrap()).unwrap();
     let Found::Ours(file, _) = look(&name.0).unwrap() else { panic!("it is there") };
     rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
     let error = remove(&name.0, |_| Ok(true)).unwrap_err();
@@ -95,12 +95,14 @@ fn a_file_that_somebody_keeps_locked_is_in_use() {
 fn names_of_the_gone_are_swept_and_others_are_not() {
     let (living, dead, foreign) = (Temporary::new(), Temporary::new(), Temporary::new());
     let segment = Segment::new(1).unwrap();
-    publish(&living.0, &Record::of(&segment).unwrap()).unwrap();
+    publish(&living.0, &Record::of(&segment, [7; 16]).unwrap()).unwrap();
     let gone = Segment::new(1).unwrap();
-    publish(&dead.0, &Record::of(&gone).unwrap()).unwrap();
+    publish(&dead.0, &Record::of(&gone, [7; 16]).unwrap()).unwrap();
     drop(gone);
     fs::write(foreign.0.path(), [0; LENGTH]).unwrap();
-    sweep();
+    let found = sweep();
+    assert!(found.iter().any(|(name, _)| *name == living.0));
+    assert!(!found.iter().any(|(name, _)| *name == dead.0 || *name == foreign.0));
     assert!(matches!(look(&living.0).unwrap(), Found::Ours(..)));
     assert!(matches!(look(&dead.0).unwrap(), Found::Nothing));
     assert!(matches!(look(&foreign.0).unwrap(), Found::Foreign(_)));

@@ -72,6 +72,21 @@ pub(crate) fn add(name: &Name, record: Record) -> Result<()> {
     })
 }
 
+/// Makes sure that the reaper that was told lives now that the name is made: one that starts later finds the name.
+///
+/// # Errors
+/// As [`add`].
+pub(crate) fn confirm() -> Result<()> {
+    let mut state = state();
+    let lives =
+        state.reaper.as_ref().is_some_and(|reaper| matches!(reaper.poll(Some(Duration::ZERO)), Ok(false)));
+    if lives {
+        return Ok(());
+    }
+    state.reaper = None;
+    state.introduce().map_err(|why| Error::Reaper { why })
+}
+
 /// Tells it that a name is gone.
 pub(crate) fn forget(name: &Name, record: Record) {
     let named = Named { name: name.as_str().to_owned(), record };
@@ -116,7 +131,7 @@ impl State {
     }
 
     fn reach(&mut self) -> Result<(), String> {
-        let address = address()?;
+        let address = address(family().map_err(|error| error.to_string())?);
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -163,16 +178,24 @@ impl State {
     }
 }
 
-/// Where this family's reaper listens, this user's.
-fn address() -> Result<Address, String> {
-    let key = current().authkey().map_err(|error| error.to_string())?;
+/// This process's family and user, as a number from which its key cannot be told: the reaper's address can be read in /proc/net/unix.
+///
+/// # Errors
+/// [`Error::Reaper`]: the kernel has no random bytes for a key.
+pub(crate) fn family() -> Result<[u8; 16]> {
+    let key = current().authkey().map_err(|error| Error::Reaper { why: error.to_string() })?;
     let user = rustix::process::geteuid().as_raw();
-    // One way: whoever sees the name in /proc/net/unix cannot tell the key by it.
     let hash = Sha256::new()
         .chain_update(b"ipc-shm reaper 1")
         .chain_update(user.to_le_bytes())
         .chain_update(key.as_bytes())
         .finalize();
-    let digits: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Address::Abstract(format!("ipc-shm-reaper-{digits}").into_bytes()))
+    let mut family = [0; 16];
+    family.copy_from_slice(&hash[..16]);
+    Ok(family)
+}
+
+/// Where a family's reaper listens.
+fn address(family: [u8; 16]) -> Address {
+    Address::Abstract(format!("ipc-shm-reaper-{:032x}", u128::from_be_bytes(family)).into_bytes())
 }

@@ -13,7 +13,8 @@
 //! # Order
 //!
 //! A name is told to the reaper *before* it is made. What the reaper keeps of it is the whole record, and it removes what stands under the name only if
-//! that is the same record: so it may know too much, and that is never wrong. To forget a name is a courtesy, which nobody waits for.
+//! that is the same record: so it may know too much, and that is never wrong. When the name is made, its owner looks whether the reaper lives
+//! still: one that is started later finds the name. To forget a name is a courtesy, which nobody waits for.
 //!
 //! | who dies | when | what happens |
 //! |---|---|---|
@@ -21,8 +22,8 @@
 //! | | between that and the name | the reaper finds nothing under the name, or another's |
 //! | | with the name | the reaper removes it, in the time of a wake-up |
 //! | | amid unlinking | the same, or it is gone already |
-//! | the reaper | at any time | each owner's next name finds it gone: another is started, and told of all that this owner has |
-//! | the reaper and an owner | before the owner's next name | the name stays, 80 bytes, and names nothing; the next reaper of this user removes it, or who makes the name anew |
+//! | the reaper | at any time | the family's next name finds it gone, and another is started, which watches over all names that it finds of the family |
+//! | the reaper and an owner | before the family's next name | the name stays, 96 bytes, and names nothing; the next reaper of this user removes it, or who makes the name anew |
 //! | who starts the reaper | amid it | the address is free again, or the reaper sees that its first owner is gone, and leaves |
 //!
 //! It ends when no owner is left.

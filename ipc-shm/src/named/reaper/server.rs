@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipc_core::{Connection, Listener, wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Named, Word};
+use super::{Named, Word, client};
 use crate::named::entry;
 use crate::named::name::Name;
 use crate::named::record::Owner;
@@ -29,8 +29,19 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
     // Two descriptors an owner.
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    entry::sweep();
     let mut clients = vec![Client::new(first)];
+    let family = client::family().ok();
+    for (name, record) in entry::sweep() {
+        // Told to a reaper before this one. Its owner need not come.
+        match family.and_then(|family| record.watch(family)) {
+            Some(process) => {
+                let named = Named { name: name.as_str().to_owned(), record };
+                clients.push(Client { connection: None, process: Some(process), names: vec![named] });
+            }
+            // Of another family, or dead since.
+            None => drop(entry::remove_stale(&name)),
+        }
+    }
     // Somebody who connects when it has none left finds it gone, and starts another.
     while !clients.is_empty() {
         let connections = clients.iter().flat_map(|client| &client.connection).map(|one| one as &dyn AsFd);

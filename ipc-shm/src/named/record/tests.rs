@@ -3,7 +3,7 @@
 use super::*;
 
 fn record(segment: &Segment) -> Record {
-    Record::of(segment).unwrap()
+    Record::of(segment, [7; 16]).unwrap()
 }
 
 #[test]
@@ -11,7 +11,7 @@ fn a_record_is_read_as_it_was_written() {
     let segment = Segment::new(5).unwrap();
     let one = record(&segment);
     let bytes: [u8; LENGTH] = one.as_bytes().try_into().unwrap();
-    assert_eq!((LENGTH, Record::parse(&bytes)), (80, Ok(one)));
+    assert_eq!((LENGTH, Record::parse(&bytes)), (96, Ok(one)));
     let mut other = bytes;
     other[0] ^= 1;
     assert!(Record::parse(&other).unwrap_err().contains("does not begin"));
@@ -86,4 +86,14 @@ fn a_forged_record_opens_no_device_and_no_pipe() {
     let file = fs::File::open("/proc/self/exe").unwrap();
     // The program is not open for writing as long as it runs; any other file is no segment.
     assert!(forged(&file).is_err());
+}
+
+#[test]
+fn an_owner_of_the_family_is_watched_as_long_as_it_lives() {
+    let segment = Segment::new(5).unwrap();
+    let one = record(&segment);
+    assert!(one.watch([7; 16]).is_some());
+    assert!(one.watch([8; 16]).is_none());
+    drop(segment);
+    assert!(one.watch([7; 16]).is_none());
 }
