@@ -76,6 +76,10 @@ impl<T: Pod> Array<T> {
         Array::create(Contents::Elements(elements), home.into())
     }
 
+    pub(crate) fn place(&self) -> &Place<[T]> {
+        &self.place
+    }
+
     fn create(contents: Contents<'_, T>, home: Home<'_>) -> Result<Array<T>> {
         Array::of(Object::create(Kind::Array, contents, home)?, home.lock.cloned())
     }
@@ -146,6 +150,14 @@ impl<T: Pod> Array<T> {
     /// As [`get`](Array::get); `f` was not called then.
     pub fn update<R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
         self.with(f)
+    }
+
+    /// A new array that holds the same, with a lock of its own. Python's `sharedctypes.copy`.
+    ///
+    /// # Errors
+    /// As [`get`](Array::get) and [`from_slice`](Array::from_slice).
+    pub fn copy(&self) -> Result<Array<T>> {
+        Array::from_slice(&self.to_vec()?)
     }
 
     fn check(&self, index: usize) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Sleeping until a word that others change is as one wants it, and waking those who do: across processes, and whoever dies.
 //!
-//! What is waited for stands in a word of its own, the *state*: a count, a flag, a phase. Beside it stands a *gate*, a word to be woken
-//! by:
+//! What is waited for stands in a place of its own, the *state*: a count, a flag, a phase, of up to 64 bits ([`State`]). Beside it stands a
+//! *gate*, a word to be woken by:
 //!
 //! | gate | means |
 //! |---|---|
@@ -30,32 +30,97 @@
 //!
 //! **Why the state is compared, too.** A waker that dies between its change and the gate leaves a mark that nobody takes off. A sleeper
 //! that has looked before the change and goes to sleep after the kernel's wake-up would find the gate as it was, and sleep beside a
-//! state that lets it through; and so it would where another, woken, has marked the gate again. (The models find both.) So it sleeps on two words at once,
+//! state that lets it through; and so it would where another, woken, has marked the gate again. (The models find both.) So it sleeps on several words at once,
 //! [`futex_waitv`](https://docs.kernel.org/userspace-api/futex2.html): queued at the gate first, and then only if the state is still as it was seen.
+//!
+//! **A state of 64 bits is compared as two words**, one after the other, for the kernel compares 32 bits at a time (and smaller ones with the word
+//! that they stand in). That is enough, although the state may change in between: at the time it compares the first, the sleeper is queued at the gate, and who changes the
+//! state from then on wakes it. If nobody does, both words are those of one state, and of another than was seen if it is another.
+//!
+//! **Who is woken and finds nothing** passes the wake on as well, where the state might let another through: sleepers may wait for
+//! different things (two permits and one; a number that is not 3 and one that is not 4), and for a dead waker the kernel wakes one, whoever comes first. Two who find
+//! nothing would hand one wake-up to and fro for ever. So who has handed one on, to somebody, and looks at a state that it has seen before, stays away from
+//! the gate for a moment ([`System::nap`]), twice as long each time: then the wake-up comes to an end at an empty gate, after everybody had it.
 //!
 //! Kernels before 5.16 have no `futex_waitv`, and those before about 6.2 wake only for an announced word that is wholly zero; there each
 //! sleep looks again after 100 ms (`baton` in `sys/kernel.rs`).
 
 use ipc_core::primitive::mutant;
 use ipc_core::primitive::sync::atomic::Ordering::{Relaxed, SeqCst};
-use ipc_core::primitive::sync::atomic::{AtomicU32, fence};
+use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};
 use ipc_core::primitive::time::Until;
 
 use crate::lock::system::{Node, System, WAITERS, Woken};
 
+/// How many looks in a row may find the state as it was, without a wake-up, before the sleeper takes a nap between them: somebody has
+/// written over what stands beside a small state, say.
+const PATIENCE: u32 = 16;
+
+/// What is waited for at a gate: an atomic of up to 64 bits.
+pub trait State {
+    /// What stands in it.
+    type Seen: Copy + PartialEq;
+
+    /// How many words of 32 bits it takes: one or two.
+    const WORDS: usize;
+
+    /// What stands in it now.
+    fn load(&self) -> Self::Seen;
+
+    /// Where its words begin: aligned to 4. The kernel alone reads there.
+    fn address(&self) -> *const u32;
+
+    /// What its words are when it is `seen`; the second is 0 where there is one only.
+    fn words(seen: Self::Seen) -> [u32; 2];
+}
+
+impl State for AtomicU32 {
+    type Seen = u32;
+    const WORDS: usize = 1;
+
+    fn load(&self) -> u32 {
+        self.load(SeqCst)
+    }
+
+    fn address(&self) -> *const u32 {
+        std::ptr::from_ref(self).cast()
+    }
+
+    fn words(seen: u32) -> [u32; 2] {
+        [seen, 0]
+    }
+}
+
+impl State for AtomicU64 {
+    type Seen = u64;
+    const WORDS: usize = 2;
+
+    fn load(&self) -> u64 {
+        self.load(SeqCst)
+    }
+
+    fn address(&self) -> *const u32 {
+        std::ptr::from_ref(self).cast()
+    }
+
+    fn words(seen: u64) -> [u32; 2] {
+        bytemuck::cast(seen)
+    }
+}
+
 /// Sleeps at the gate until `look` finds something in the state, and gives it; `None` when the time was over first.
 ///
 /// `look` is given what stands in the state. When it gives nothing, that is because of this value alone: another look at the same
-/// value would find nothing either. `more` says whether a state would let another through.
-pub fn wait<S: System, T>(
+/// value would find nothing either. `more` says whether a state might let another through, who looks for something else perhaps.
+pub fn wait<S: System, W: State, T>(
     system: &S,
     gate: &Node,
-    state: &AtomicU32,
+    state: &W,
     until: Until,
-    mut look: impl FnMut(u32) -> Option<T>,
-    more: impl Fn(u32) -> bool,
+    mut look: impl FnMut(W::Seen) -> Option<T>,
+    more: impl Fn(W::Seen) -> bool,
 ) -> Option<T> {
-    if let Some(found) = look(state.load(SeqCst)) {
+    if let Some(found) = look(state.load()) {
         return Some(found);
     }
     if until == Until::Now {
@@ -63,28 +128,9 @@ pub fn wait<S: System, T>(
     }
     let nothing = mutant::is("a sleeper announces nothing");
     let before = (!nothing).then(|| system.announce(gate));
-    let mut marked = false;
-    let found = loop {
-        if !(marked && mutant::is("the mark is not renewed")) {
-            gate.word.fetch_or(WAITERS, SeqCst);
-            fence(SeqCst);
-            marked = true;
-        }
-        system.crash_point("gate: marked");
-        let seen = state.load(SeqCst);
-        if let Some(found) = look(seen) {
-            break Some(found);
-        }
-        system.crash_point("gate: about to sleep");
-        let seen = (!mutant::is("the state is not compared")).then_some(seen);
-        let woken = system.wait_at_gate(&gate.word, WAITERS, state, seen, until);
-        system.crash_point("gate: woken");
-        if woken == Woken::TimedOut {
-            break look(state.load(SeqCst));
-        }
-    };
+    let found = sleep(system, gate, state, until, &mut look, &more);
     system.crash_point("gate: found");
-    if found.is_some() && more(state.load(SeqCst)) && !mutant::is("nothing is passed on") {
+    if found.is_some() && more(state.load()) && !mutant::is("nothing is passed on") {
         system.wake(&gate.word, 1);
     }
     if let Some(before) = before {
@@ -93,24 +139,91 @@ pub fn wait<S: System, T>(
     found
 }
 
+/// The same for who has announced the gate, and passes the wake-up on that it was given if it finds something.
+fn sleep<S: System, W: State, T>(
+    system: &S,
+    gate: &Node,
+    state: &W,
+    until: Until,
+    look: &mut impl FnMut(W::Seen) -> Option<T>,
+    more: &impl Fn(W::Seen) -> bool,
+) -> Option<T> {
+    let words = match () {
+        () if mutant::is("the state is not compared") => 0,
+        () if mutant::is("one half of the state is compared") => 1,
+        () => W::WORDS,
+    };
+    let (mut marked, mut woken, mut naps) = (false, Woken::Look, 0);
+    // What the last look found, and how many looks in a row have.
+    let (mut last, mut looks) = (None, 0);
+    loop {
+        if !(marked && mutant::is("the mark is not renewed")) {
+            gate.word.fetch_or(WAITERS, SeqCst);
+            fence(SeqCst);
+            marked = true;
+        }
+        system.crash_point("gate: marked");
+        let seen = state.load();
+        if let Some(found) = look(seen) {
+            return Some(found);
+        }
+        if last.replace(seen) != Some(seen) {
+            (looks, naps) = (0, 0);
+        }
+        looks += 1;
+        let hand_on =
+            woken == Woken::Given && more(seen) && !mutant::is("who finds nothing keeps the wake-up");
+        if hand_on && system.wake(&gate.word, 1) > 0 && looks > 1 {
+            naps += 1;
+            system.nap(naps, until);
+            // The mark may be off again.
+            woken = Woken::Look;
+            continue;
+        }
+        if looks > PATIENCE {
+            system.nap(PATIENCE / 4, until);
+        }
+        system.crash_point("gate: about to sleep");
+        woken = system.wait_at_gate(&gate.word, state, (seen, words), until);
+        system.crash_point("gate: woken");
+        if woken == Woken::TimedOut {
+            return look(state.load());
+        }
+    }
+}
+
 /// Changes the state, and wakes so many of those who sleep at the gate, at most.
 ///
 /// In a signal handler, too: nothing here waits, and what was announced before is announced again afterwards.
 pub fn change<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> R) -> R {
+    attempt(system, gate, most, || (true, change()))
+}
+
+/// The same for a change that may turn out to be none: then nobody is woken. `change` says first whether it is one.
+#[inline]
+pub fn attempt<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> (bool, R)) -> R {
     let nothing = mutant::is("a waker announces nothing");
     let before = (!nothing).then(|| system.announce(gate));
     system.crash_point("gate: about to change");
-    let result = change();
-    system.crash_point("gate: changed");
-    fence(SeqCst);
-    if gate.word.load(Relaxed) & WAITERS != 0 {
-        gate.word.swap(0, SeqCst);
-        system.crash_point("gate: mark taken");
-        system.wake(&gate.word, most);
+    let (changed, result) = change();
+    if changed {
+        system.crash_point("gate: changed");
+        fence(SeqCst);
+        if gate.word.load(Relaxed) & WAITERS != 0 {
+            take_off(system, gate, most);
+        }
     }
     system.crash_point("gate: woke");
     if let Some(before) = before {
         system.retract(before);
     }
     result
+}
+
+/// Takes the mark off, and wakes.
+#[cold]
+fn take_off<S: System>(system: &S, gate: &Node, most: u32) {
+    gate.word.swap(0, SeqCst);
+    system.crash_point("gate: mark taken");
+    system.wake(&gate.word, most);
 }

@@ -48,6 +48,34 @@ use crate::{Error, Lock, Result};
 /// # Ok::<(), ipc_shm::Error>(())
 /// ```
 ///
+/// # Which types
+///
+/// | Python's code | here | | Python's code | here |
+/// |---|---|---|---|---|
+/// | `b`, `B` | `i8`, `u8` | | `l`, `L` | `i64`, `u64` |
+/// | `h`, `H` | `i16`, `u16` | | `q`, `Q` | `i64`, `u64` |
+/// | `i`, `I` | `i32`, `u32` | | `f`, `d` | `f32`, `f64` |
+/// | `c` | `u8`; in an array also [as text](crate::Array::text) | | `u` | `u32`, a `char`'s number |
+///
+/// `bool` and `char` are none of them, as not all bits are one: a flag is an [`Atomic<bool>`](crate::Atomic) or a `u8`. A structure
+/// is one by its derive, if it has no padding; the program needs bytemuck with its feature `derive` then.
+///
+/// ```
+/// use ipc_shm::{Pod, Value, Zeroable};
+///
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[repr(C)]
+/// struct Point {
+///     x: f64,
+///     y: f64,
+/// }
+///
+/// let point = Value::new(Point { x: 3.0, y: 4.0 })?;
+/// point.update(|point| point.x *= 2.0)?;
+/// assert_eq!(point.get()?.x, 6.0);
+/// # Ok::<(), ipc_shm::Error>(())
+/// ```
+///
 /// # When a process dies
 ///
 /// | who dies | who notices | what happens |
@@ -131,6 +159,14 @@ impl<T: Pod> Value<T> {
     /// As [`get`](Value::get); `f` was not called then.
     pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {
         self.with(f)
+    }
+
+    /// A new value that holds the same, with a lock of its own. Python's `sharedctypes.copy`.
+    ///
+    /// # Errors
+    /// As [`get`](Value::get) and [`new`](Value::new).
+    pub fn copy(&self) -> Result<Value<T>> {
+        Value::new(self.get()?)
     }
 }
 

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
 use ipc_core::Context;
-use ipc_shm::{Array, Error, Lock, LockError, RLock, Value};
+use ipc_shm::{Array, Error, Lock, LockError, RLock, RawArray, RawValue, Synchronized, Value};
 use ipc_testkit::leaks;
 
 /// A back end of the tests.
@@ -137,6 +137,44 @@ mod bodies {
             }
         }
 
+        /// The same without a lock, of those codes that CPython tries.
+        pub(crate) fn rawvalue(start: Start) {
+            macro_rules! codes {
+                ($($code:ty: $before:expr => $after:expr;)*) => {
+                    $({
+                        let value = RawValue::<$code>::new($before).unwrap();
+                        let set = |value: RawValue<$code>| {
+                            assert_eq!(value.get(), $before);
+                            value.set($after);
+                        };
+                        in_child!(start, set, (value.clone(),));
+                        assert_eq!(value.get(), $after);
+                    })*
+                };
+            }
+            codes! {
+                i32: 4343 => 24234;
+                f64: 3.625 => -4.25;
+                i16: -232 => 234;
+                i64: 1 << 33 => 1 << 34;
+                u8: b'x' => b'y';
+            }
+        }
+
+        /// `lock=RLock()`: it is the one that was given, and `get_lock` gives it.
+        pub(crate) fn getobj_getlock_rlock(start: Start) {
+            let lock = RLock::new().unwrap();
+            let value = Synchronized::with_lock(RawValue::new(5_i32).unwrap(), lock.clone());
+            let guard = value.lock().unwrap();
+            assert_eq!((lock.depth(), value.rlock().depth()), (1, 1));
+            let busy = |value: Synchronized<RawValue<i32>>| {
+                matches!(value.try_lock(), Err(Error::WouldBlock)) && value.raw().get() == 5
+            };
+            assert!(in_child!(start, busy, (value.clone(),)));
+            drop(guard);
+            assert_eq!((value.get().unwrap(), value.raw().get()), (5, 5));
+        }
+
         /// The lock is that of the guard; a guard is the object.
         pub(crate) fn getobj_getlock(start: Start) {
             let value = Value::new(5_i32).unwrap();
@@ -171,6 +209,25 @@ mod bodies {
             sums(&mut numbers);
             in_child!(start, |array: Array<i32>| sums(&mut array.lock().unwrap()), (array.clone(),));
             assert_eq!(array.to_vec().unwrap(), numbers);
+        }
+
+        pub(crate) fn rawarray(start: Start) {
+            let mut numbers = [680, 626, 934, 821, 150, 233, 548, 982, 714, 831];
+            let array = RawArray::from_slice(&numbers).unwrap();
+            assert_eq!(array.len(), 10);
+            assert_eq!(array.get(3).unwrap(), numbers[3]);
+            assert_eq!(array.get_range(2..7).unwrap(), numbers[2..7]);
+            numbers[4..8].copy_from_slice(&[1, 2, 3, 4]);
+            array.set_range(4..8, &[1, 2, 3, 4]).unwrap();
+            assert_eq!(array.to_vec(), numbers);
+            sums(&mut numbers);
+            let in_child = |array: RawArray<i32>| {
+                for at in 1..array.len() {
+                    array.set(at, array.get(at).unwrap() + array.get(at - 1).unwrap()).unwrap();
+                }
+            };
+            in_child!(start, in_child, (array.clone(),));
+            assert_eq!(array.to_vec(), numbers);
         }
 
         pub(crate) fn array_from_size(_: Start) {
@@ -234,10 +291,31 @@ mod bodies {
             assert_eq!(string.to_vec().unwrap(), b"HELLO");
         }
 
+        /// CPython's `sharedctypes` with `lock=True`, whose lock is recursive.
+        pub(crate) fn synchronize(start: Start) {
+            type Shared =
+                (Synchronized<RawValue<i32>>, Synchronized<RawArray<f64>>, Synchronized<RawArray<u8>>);
+            fn double((x, array, string): Shared) -> ipc_shm::Result<()> {
+                let _outer = x.lock()?;
+                x.update(|x| *x *= 2)?;
+                (0..array.len()).try_for_each(|at| array.update(at, |x| *x *= 2.0))?;
+                (0..string.len())
+                    .try_for_each(|at| string.update(at, |byte| *byte = byte.to_ascii_uppercase()))
+            }
+            let x = Synchronized::new(RawValue::new(7).unwrap()).unwrap();
+            let array = RawArray::from_iter((0..10).map(f64::from)).unwrap();
+            let array = Synchronized::with_lock(array, x.rlock().clone());
+            let string = Synchronized::new(RawArray::from_slice(b"hello").unwrap()).unwrap();
+            in_child!(start, double, ((x.clone(), array.clone(), string.clone()),)).unwrap();
+            assert_eq!(x.get().unwrap(), 14);
+            assert_eq!(array.to_vec().unwrap(), (0..10).map(|n| f64::from(2 * n)).collect::<Vec<_>>());
+            assert_eq!(string.to_vec().unwrap(), b"HELLO");
+        }
+
         /// A copy is one of the value, not of the handle.
         pub(crate) fn copy(_: Start) {
             let point = Value::new(Point { x: 1.0, y: 2 }).unwrap();
-            let copy = Value::new(point.get().unwrap()).unwrap();
+            let copy = point.copy().unwrap();
             point.set(Point { x: 0.0, y: 0 }).unwrap();
             assert_eq!(copy.get().unwrap(), Point { x: 1.0, y: 2 });
         }
@@ -262,16 +340,16 @@ back_end! { exec = ipc_core::Context::exec;
     test_lock {
         lock rlock lock_context rlock_context lock_locked_2processes rlock_locked_2processes repr_lock repr_rlock
     }
-    test_value { value getobj_getlock }
-    test_array { array array_from_size getobj_getlock_obj }
-    test_shared_ctypes { sharedctypes copy }
+    test_value { value rawvalue getobj_getlock getobj_getlock_rlock }
+    test_array { array rawarray array_from_size getobj_getlock_obj }
+    test_shared_ctypes { sharedctypes synchronize copy }
 }
 
 back_end! { fork_server = ipc_core::Context::fork_server;
     test_lock {
         lock rlock lock_context rlock_context lock_locked_2processes rlock_locked_2processes repr_lock repr_rlock
     }
-    test_value { value getobj_getlock }
-    test_array { array array_from_size getobj_getlock_obj }
-    test_shared_ctypes { sharedctypes copy }
+    test_value { value rawvalue getobj_getlock getobj_getlock_rlock }
+    test_array { array rawarray array_from_size getobj_getlock_obj }
+    test_shared_ctypes { sharedctypes synchronize copy }
 }

@@ -6,12 +6,18 @@
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use ipc_core::{Child, Connection, Context, Message, duplex};
-use ipc_shm::{Array, Error, Frozen, HugePage, LockError, RLock, Segment, Value};
+use ipc_shm::{
+    Array, Atomic, Error, Frozen, HugePage, LockError, RLock, RawArray, RawValue, Segment, Synchronized,
+    Value,
+};
 use ipc_testkit::fault::{Region, walk};
 use ipc_testkit::{GENEROUS, wait_until};
+
+mod named;
 
 type Answer = Result<(), String>;
 
@@ -39,9 +45,18 @@ fn main() -> ExitCode {
         ("lock_processes", lock_processes),
         ("lock_processes_without_baton", lock_processes_without_baton),
         ("lock_owner_dies", lock_owner_dies),
+        ("raw_objects", raw_objects),
+        ("atomic", atomic),
+        ("atomic_threads", atomic_threads),
+        ("atomic_wait", atomic_wait),
+        ("atomic_wait_without_baton", atomic_wait_without_baton),
         ("send_segment", send_segment),
         ("send_frozen", send_frozen),
         ("send_value", send_value),
+        ("list", named::list),
+        ("name", named::name),
+        ("name_first", named::name_first),
+        ("name_owner_dies", named::name_owner_dies),
     ])
 }
 
@@ -346,6 +361,76 @@ fn lock_owner_dies(region: &mut Region) -> Answer {
     let _ = child.join();
     assert_eq!(waited?, pid);
     value.set(3).map_err(said)
+}
+
+fn raw_objects(region: &mut Region) -> Answer {
+    region.begin();
+    let value = RawValue::new([1_u32, 2, 3]).map_err(said)?;
+    let array = RawArray::from_iter(0..5000_u32).map_err(said)?;
+    let array = Synchronized::new(array).map_err(said)?;
+    array.update(4999, |n| *n += 1).map_err(said)?;
+    assert_eq!((value.get(), array.get(4999).map_err(said)?), ([1, 2, 3], 5000));
+    Ok(())
+}
+
+fn atomic(region: &mut Region) -> Answer {
+    region.begin();
+    let atomic = Atomic::new(1_u16).map_err(said)?;
+    assert_eq!(atomic.fetch_add(2, SeqCst), 1);
+    assert_eq!(atomic.wait(1), 3);
+    assert_eq!(atomic.wait_timeout(3, Duration::from_millis(1)), None);
+    Ok(())
+}
+
+/// Threads that are not told of their robust list change and wait all the same.
+fn atomic_threads(region: &mut Region) -> Answer {
+    let atomic = Atomic::new(0_u64).map_err(said)?;
+    region.begin();
+    std::thread::scope(|scope| {
+        let changer = || {
+            for _ in 0..50 {
+                atomic.fetch_add(1 << 20, SeqCst);
+            }
+        };
+        let waiter = || {
+            let mut seen = 0;
+            while seen < 50 << 20 {
+                seen = atomic.wait_timeout(seen, LONG).ok_or("nobody wakes it")?;
+            }
+            Ok(())
+        };
+        let waiter = std::thread::Builder::new().spawn_scoped(scope, waiter).map_err(words);
+        let changer = std::thread::Builder::new().spawn_scoped(scope, changer).map_err(words);
+        if changer.is_err() {
+            atomic.store(50 << 20, SeqCst);
+        }
+        let waited =
+            waiter.and_then(|waiter| waiter.join().unwrap_or_else(|_| panic!("the waiter panicked")));
+        changer.map(drop).and(waited)
+    })
+}
+
+/// This process waits for what another one does.
+fn atomic_wait(region: &mut Region) -> Answer {
+    fn change(atomic: Atomic<u64>) {
+        for turn in 1..=20 {
+            atomic.wait(2 * turn - 2);
+            atomic.fetch_add(1, SeqCst);
+        }
+    }
+    let atomic = Atomic::new(0_u64).map_err(said)?;
+    let child = spawn(change, (atomic.clone(),))?;
+    region.begin();
+    for turn in 1..=20 {
+        atomic.store(2 * turn - 1, SeqCst);
+        assert_eq!(atomic.wait_timeout(2 * turn - 1, LONG), Some(2 * turn), "nobody wakes it");
+    }
+    child.join().map_err(words)
+}
+
+fn atomic_wait_without_baton(region: &mut Region) -> Answer {
+    without("baton");
+    atomic_wait(region)
 }
 
 /// To a child and back, twice the same: what arrives is what was sent, or its sender or receiver says why not.

@@ -17,7 +17,7 @@ pub trait Guarded: sealed::Sealed {
     fn raw(&self) -> &RawLock;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
@@ -212,7 +212,7 @@ macro_rules! travelling {
             /// # Errors
             /// [`Error::NotASegment`](crate::Error::NotASegment): it holds something else, or was made by another version of this crate.
             fn try_from(segment: $crate::Segment) -> $crate::Result<$handle<$element>> {
-                $handle::of($crate::object::Object::of_segment::<$element>(segment, $kind, false)?, None)
+                $handle::of($crate::object::Object::of_segment::<$element>(segment, $kind, None)?, None)
             }
         }
 

@@ -121,8 +121,9 @@ impl RawLock {
     }
 }
 
+/// The calling thread, with its list.
 #[inline(always)]
-fn kernel() -> Result<Kernel, Refused> {
+pub(crate) fn kernel() -> Result<Kernel, Refused> {
     Kernel::current().map_err(|why| match why {
         NoList::Refused(errno) => Refused::NoRobustList(errno),
         NoList::Offset(offset) => Refused::OtherLayout(offset),

@@ -8,6 +8,8 @@
 use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicUsize};
 use ipc_core::primitive::time::Until;
 
+use crate::gate::State;
+
 /// Who holds a lock, in its word: the low 30 bits. Not a number of a thread (threads go up to 2²²) but 0: nobody.
 pub const OWNER: u32 = 0x3fff_ffff;
 
@@ -77,7 +79,9 @@ impl Default for Node {
 /// How a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// Woken, or the word was not what it was thought to be, or for no reason: look.
+    /// A wake-up was given to this sleeper, by one who wakes or by the kernel for a dead one: look.
+    Given,
+    /// The word was not what it was thought to be, or it ended for no reason: look.
     Look,
     /// The time is over. Nobody's wake-up was used up.
     TimedOut,
@@ -118,16 +122,18 @@ pub trait System {
     /// Sleeps as long as the word is `expected`, nobody wakes it and the time is not over; perhaps shorter.
     fn wait(&self, word: &AtomicU32, expected: u32, until: Until) -> Woken;
 
-    /// Sleeps at a gate as long as its word is `expected`, the state is `seen` (if that is given), nobody wakes the gate's word and the
-    /// time is not over; perhaps shorter.
-    fn wait_at_gate(
+    /// Sleeps at a gate as long as its word is `WAITERS`, the state what was `seen` (so many of its words), nobody wakes the gate's word and the
+    /// time is not over; perhaps shorter. It is queued at the gate before the state is compared, which is word by word.
+    fn wait_at_gate<W: State>(
         &self,
         gate: &AtomicU32,
-        expected: u32,
-        state: &AtomicU32,
-        seen: Option<u32>,
+        state: &W,
+        seen: (W::Seen, usize),
         until: Until,
     ) -> Woken;
+
+    /// Does nothing for a moment, and for twice as long a moment for each one more of `times`, but no longer than `until`.
+    fn nap(&self, times: u32, until: Until);
 
     /// Wakes so many who sleep on the word, at most; gives how many there were.
     fn wake(&self, word: &AtomicU32, most: u32) -> usize;

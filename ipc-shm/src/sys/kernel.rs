@@ -9,13 +9,17 @@ use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::time::Until;
 
 use super::robust_list::{NoList, Thread};
-use crate::lock::system::{Node, System, Woken};
+use crate::gate::State;
+use crate::lock::system::{Node, System, WAITERS, Woken};
 
 /// How often a taker looks before it sleeps: as std's mutex does.
 const SPINS: u32 = 100;
 
 /// Where the kernel does not pass a dead thread's wake-up on, each sleeper looks again after this time.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// Half of the shortest [nap](System::nap); the longest is 100 ms.
+const SHORTEST: Duration = Duration::from_micros(50);
 
 /// The calling thread and its kernel.
 #[derive(Clone, Copy)]
@@ -77,26 +81,36 @@ impl System for Kernel {
         sleep(word, expected, until)
     }
 
-    fn wait_at_gate(
+    fn wait_at_gate<W: State>(
         &self,
         gate: &AtomicU32,
-        expected: u32,
-        state: &AtomicU32,
-        seen: Option<u32>,
+        state: &W,
+        (seen, words): (W::Seen, usize),
         until: Until,
     ) -> Woken {
-        match seen {
-            Some(seen) if baton() => sleep_on_both([(gate, expected), (state, seen)], until),
-            _ => sleep(gate, expected, until),
+        if !baton() {
+            return sleep(gate, WAITERS, until);
+        }
+        let left = until.left();
+        if left == Some(Duration::ZERO) {
+            return Woken::TimedOut;
+        }
+        let values = W::words(seen);
+        let word = |at: usize| Waitv::of(state.address().wrapping_add(at), values[at]);
+        let list = [Waitv::of(ptr::from_ref(gate).cast(), WAITERS), word(0), word(1)];
+        match wait_all(&list[..=words.min(W::WORDS)], left) {
+            Ok(()) => Woken::Given,
+            Err(libc::ETIMEDOUT) => Woken::TimedOut,
+            Err(_) => Woken::Look,
         }
     }
 
+    fn nap(&self, times: u32, until: Until) {
+        nap(times, until);
+    }
+
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {
-        // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
-        let woken = unsafe {
-            libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAKE, most.min(i32::MAX as u32))
-        };
-        usize::try_from(woken).unwrap_or(0)
+        wake(word, most)
     }
 
     #[inline]
@@ -110,14 +124,36 @@ impl System for Kernel {
     }
 }
 
+pub(crate) fn nap(times: u32, until: Until) {
+    let time = SHORTEST * (1 << times.min(11));
+    std::thread::sleep(until.left().map_or(time, |left| left.min(time)));
+}
+
+pub(crate) fn wake(word: &AtomicU32, most: u32) -> usize {
+    // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
+    let woken = unsafe {
+        libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAKE, most.min(i32::MAX as u32))
+    };
+    usize::try_from(woken).unwrap_or(0)
+}
+
 fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {
+    sleep_at_most(word, expected, until, (!baton()).then_some(AGAIN))
+}
+
+/// Sleeps, and ends it after 100 ms.
+pub(crate) fn sleep_in_slices(word: &AtomicU32, expected: u32, until: Until) -> Woken {
+    sleep_at_most(word, expected, until, Some(AGAIN))
+}
+
+fn sleep_at_most(word: &AtomicU32, expected: u32, until: Until, again: Option<Duration>) -> Woken {
     let left = until.left();
     if left == Some(Duration::ZERO) {
         return Woken::TimedOut;
     }
-    let again = (!baton()).then_some(AGAIN);
     let slice = [left, again].into_iter().flatten().min();
     match wait(word, expected, slice) {
+        None => Woken::Given,
         Some(libc::ETIMEDOUT) if until.left() == Some(Duration::ZERO) => Woken::TimedOut,
         _ => Woken::Look,
     }
@@ -135,26 +171,15 @@ struct Waitv {
 /// `FUTEX2_SIZE_U32`; shared.
 const SIZE_U32: u32 = 2;
 
-fn sleep_on_both(words: [(&AtomicU32, u32); 2], until: Until) -> Woken {
-    let left = until.left();
-    if left == Some(Duration::ZERO) {
-        return Woken::TimedOut;
-    }
-    match wait_both(words, left) {
-        Err(libc::ETIMEDOUT) => Woken::TimedOut,
-        _ => Woken::Look,
+impl Waitv {
+    fn of(word: *const u32, expected: u32) -> Waitv {
+        Waitv { value: expected.into(), address: word as u64, flags: SIZE_U32, reserved: 0 }
     }
 }
 
 /// futex_waitv: queues at the words one after the other, as long as each is as expected, and sleeps if all were. An error's number if
 /// it was not woken.
-fn wait_both(words: [(&AtomicU32, u32); 2], left: Option<Duration>) -> Result<(), i32> {
-    let list = words.map(|(word, expected)| Waitv {
-        value: expected.into(),
-        address: ptr::from_ref(word) as u64,
-        flags: SIZE_U32,
-        reserved: 0,
-    });
+fn wait_all(list: &[Waitv], left: Option<Duration>) -> Result<(), i32> {
     // It takes a time of the clock, not a length.
     let end = left.and_then(|left| {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -164,7 +189,7 @@ fn wait_both(words: [(&AtomicU32, u32); 2], left: Option<Duration>) -> Result<()
         Some(libc::timespec { tv_sec, tv_nsec: end.subsec_nanos().into() })
     });
     let end: *const libc::timespec = end.as_ref().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the words are there as long as they are borrowed; list and time as long as the call.
+    // SAFETY: list and time are there as long as the call; where there is no word, the kernel says so (EFAULT).
     let woken = unsafe {
         libc::syscall(libc::SYS_futex_waitv, list.as_ptr(), list.len(), 0, end, libc::CLOCK_MONOTONIC)
     };
@@ -194,21 +219,22 @@ pub(crate) fn baton() -> bool {
 
 fn has_waitv() -> bool {
     let word = AtomicU32::new(0);
+    let list = [(); 2].map(|()| Waitv::of(ptr::from_ref(&word).cast(), 1));
     // Neither is as expected, so whoever has the call says so.
-    wait_both([(&word, 1), (&word, 1)], Some(Duration::ZERO)) == Err(libc::EAGAIN)
+    wait_all(&list, Some(Duration::ZERO)) == Err(libc::EAGAIN)
 }
 
 fn try_baton() -> Option<bool> {
     // Not on the stack: the kernel looks at it when the thread has ended, whenever that is.
     static GATE: OnceLock<Node> = OnceLock::new();
     let gate: &'static Node = GATE.get_or_init(Node::new);
-    gate.word.store(crate::lock::system::WAITERS, std::sync::atomic::Ordering::SeqCst);
+    gate.word.store(WAITERS, std::sync::atomic::Ordering::SeqCst);
     let (send, asleep) = std::sync::mpsc::channel();
     let sleeper = std::thread::Builder::new()
         .name("ipc-shm-probe".into())
         .spawn(move || {
             let _ = send.send(());
-            wait(&gate.word, crate::lock::system::WAITERS, Some(Duration::from_millis(200))).is_none()
+            wait(&gate.word, WAITERS, Some(Duration::from_millis(200))).is_none()
         })
         .ok()?;
     asleep.recv().ok()?;

@@ -252,7 +252,7 @@ impl AsFd for Constant {
 /// `from` can be read and `to` written for `len` bytes, and they do not overlap. Others may write to the shared one of them at the same
 /// time.
 #[inline]
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     let memcpy: unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void =
         libc::memcpy;
     // SAFETY: as the caller says.

@@ -54,7 +54,7 @@ impl<T: ?Sized> Clone for Place<T> {
 }
 
 /// The address of `len` bytes at a distance from the segment's beginning, if they lie in it, aligned.
-fn within<T>(segment: &Segment, at: usize, len: usize) -> Option<NonNull<T>> {
+pub(super) fn within<T>(segment: &Segment, at: usize, len: usize) -> Option<NonNull<T>> {
     let fits =
         at.is_multiple_of(align_of::<T>()) && at.checked_add(len).is_some_and(|end| end <= segment.len());
     // SAFETY: within the mapping, as was just seen; mappings begin at a page, to which every alignment of these is a divisor.

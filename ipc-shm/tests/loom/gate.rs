@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ipc_core::primitive::mutant;
-use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::sync::atomic::Ordering::SeqCst;
+use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64};
 use ipc_core::primitive::time::Until;
 use ipc_shm::modelled::gate;
 use ipc_shm::modelled::system::Node;
@@ -151,4 +151,137 @@ fn mutant_the_mark_is_not_renewed() {
 #[should_panic]
 fn mutant_the_state_is_not_compared() {
     mutant::with("the state is not compared", || model(|| given("gate: changed")));
+}
+
+/// A number of 64 bits beside a gate, and those who wait until there is something in it that they look for.
+struct Wide {
+    number: AtomicU64,
+    gate: Node,
+}
+
+impl Wide {
+    fn new() -> Arc<Wide> {
+        Arc::new(Wide { number: AtomicU64::new(0), gate: Node::new() })
+    }
+
+    /// Waits until `look` finds something, as an atomic's waiters do: each may look for something else.
+    fn wait(&self, thread: &Thread, look: fn(u64) -> bool) -> Option<u64> {
+        let look = |seen| look(seen).then_some(seen);
+        gate::wait(thread, &self.gate, &self.number, Until::Forever, look, |_| true)
+    }
+
+    fn set(&self, thread: &Thread, number: u64) {
+        gate::change(thread, &self.gate, u32::MAX, || self.number.store(number, SeqCst));
+    }
+}
+
+/// One sets each half in turn, and may die of it; another waits for it.
+fn halves(numbers: &'static [u64], dies_at: &'static str) {
+    let (kernel, wide) = (Kernel::new(), Wide::new());
+    let theirs = wide.clone();
+    let setter = Thread::start(&kernel, 2, dies_at, move |thread| {
+        numbers.iter().for_each(|number| theirs.set(thread, *number));
+    });
+    let found = Thread::run(&kernel, 1, "", |thread| wide.wait(thread, |seen| seen != 0)).unwrap();
+    assert!(numbers.contains(&found.unwrap()));
+    setter.join().unwrap();
+}
+
+const LOW: u64 = 1;
+const HIGH: u64 = 1 << 32;
+
+#[test]
+fn either_half_is_a_change() {
+    for number in [&[LOW] as &[u64], &[HIGH], &[HIGH, LOW], &[LOW, LOW | HIGH]] {
+        model(move || halves(number, ""));
+    }
+}
+
+#[test]
+fn who_changes_either_half_dies_anywhere_after_it() {
+    for number in [&[LOW] as &[u64], &[HIGH]] {
+        for point in ["gate: changed", "gate: mark taken", "gate: woke"] {
+            model(move || halves(number, point));
+        }
+    }
+}
+
+#[test]
+#[should_panic]
+fn mutant_one_half_of_the_state_is_compared() {
+    mutant::with("one half of the state is compared", || model(|| halves(&[HIGH], "gate: changed")));
+}
+
+/// A model in which a wake-up goes from one to the other: with two preemptions, for three are too many to be looked at in the time that there is.
+fn large(life: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.map(|most| most.min(2));
+    builder.check(life);
+}
+
+/// Two wait, each for something else. One who changes dies of it, so that one is woken; a second one sets both free, after the one who had
+/// to get through has.
+fn two_look_for_different_things() {
+    let (kernel, wide) = (Kernel::new(), Wide::new());
+    let theirs = wide.clone();
+    let few = Thread::start(&kernel, 2, "", move |thread| theirs.wait(thread, |seen| seen >= 1));
+    let theirs = wide.clone();
+    let many = Thread::start(&kernel, 3, "", move |thread| theirs.wait(thread, |seen| seen >= 2));
+    Thread::run(&kernel, 1, "gate: changed", |thread| wide.set(thread, 1));
+    assert!(few.join().unwrap().unwrap().is_some());
+    Thread::run(&kernel, 1, "", |thread| wide.set(thread, 2));
+    assert_eq!(many.join().unwrap(), Some(Some(2)));
+}
+
+#[test]
+fn who_finds_nothing_passes_the_wake_up_on() {
+    large(two_look_for_different_things);
+}
+
+#[test]
+#[should_panic]
+fn mutant_who_finds_nothing_keeps_the_wake_up() {
+    mutant::with("who finds nothing keeps the wake-up", || large(two_look_for_different_things));
+}
+
+/// Two find nothing in what a dead one has left, and do not hand its wake-up to and fro for ever.
+#[test]
+fn two_who_find_nothing_come_to_rest() {
+    large(|| {
+        let (kernel, wide) = (Kernel::new(), Wide::new());
+        let waiters = [2, 3].map(|number| {
+            let theirs = wide.clone();
+            Thread::start(&kernel, number, "", move |thread| theirs.wait(thread, |seen| seen >= 2))
+        });
+        Thread::run(&kernel, 1, "gate: changed", |thread| wide.set(thread, 1));
+        Thread::run(&kernel, 1, "", |thread| wide.set(thread, 2));
+        waiters.into_iter().for_each(|waiter| assert_eq!(waiter.join().unwrap(), Some(Some(2))));
+    });
+}
+
+/// There and back, by two who die of it: who has slept beside what was in between gets through, though those who were woken find nothing new.
+fn there_and_back() {
+    let (kernel, wide) = (Kernel::new(), Wide::new());
+    let zero = [2, 3].map(|number| {
+        let theirs = wide.clone();
+        Thread::start(&kernel, number, "", move |thread| theirs.wait(thread, |seen| seen != 0))
+    });
+    let theirs = wide.clone();
+    let one = Thread::start(&kernel, 4, "", move |thread| theirs.wait(thread, |seen| seen != 1));
+    Thread::run(&kernel, 1, "gate: changed", |thread| wide.set(thread, 1));
+    Thread::run(&kernel, 1, "gate: changed", |thread| wide.set(thread, 0));
+    assert!(one.join().unwrap().unwrap().is_some());
+    Thread::run(&kernel, 1, "", |thread| wide.set(thread, 2));
+    zero.into_iter().for_each(|waiter| assert!(waiter.join().unwrap().unwrap().is_some()));
+}
+
+#[test]
+fn there_and_back_by_two_who_die() {
+    large(there_and_back);
+}
+
+#[test]
+#[should_panic]
+fn mutant_there_and_back() {
+    mutant::with("who finds nothing keeps the wake-up", || large(there_and_back));
 }

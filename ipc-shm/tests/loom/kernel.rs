@@ -10,14 +10,37 @@ use ipc_core::primitive::sync::atomic::Ordering::SeqCst;
 use ipc_core::primitive::sync::{Condvar, Mutex};
 use ipc_core::primitive::thread;
 use ipc_core::primitive::time::Until;
+use ipc_shm::modelled::gate::State;
 use ipc_shm::modelled::system::{Node, OWNER, OWNER_DIED, System, WAITERS, Woken};
 
 /// All threads' kernel. Comparing a word and falling asleep is one step, under one lock.
 pub(crate) struct Kernel {
-    asleep: Mutex<Vec<Sleeper>>,
+    room: Mutex<Room>,
     woken: Condvar,
+    quiet: Condvar,
     /// Whether a script waits for threads to fall asleep: more for a model to look at, where nobody does.
     scripted: bool,
+}
+
+/// Where threads sleep.
+#[derive(Default)]
+struct Room {
+    asleep: Vec<Sleeper>,
+    /// How many threads live, and how many of them take a nap.
+    live: usize,
+    napping: usize,
+}
+
+impl Room {
+    /// Those who sleep still, on any word.
+    fn sleepers(&mut self) -> impl Iterator<Item = &mut Sleeper> {
+        self.asleep.iter_mut().filter(|sleeper| !sleeper.awake && !sleeper.expired)
+    }
+
+    /// Whether nobody does anything any more.
+    fn is_quiet(&mut self) -> bool {
+        self.live == self.sleepers().count() + self.napping
+    }
 }
 
 struct Sleeper {
@@ -35,32 +58,36 @@ struct Died;
 
 impl Kernel {
     pub(crate) fn new() -> Arc<Kernel> {
-        Arc::new(Kernel { asleep: Mutex::new(Vec::new()), woken: Condvar::new(), scripted: false })
+        Kernel::with(false)
     }
 
     /// One for [`until_asleep`](Kernel::until_asleep).
     pub(crate) fn scripted() -> Arc<Kernel> {
-        Arc::new(Kernel { asleep: Mutex::new(Vec::new()), woken: Condvar::new(), scripted: true })
+        Kernel::with(true)
+    }
+
+    fn with(scripted: bool) -> Arc<Kernel> {
+        let room = Mutex::new(Room::default());
+        Arc::new(Kernel { room, woken: Condvar::new(), quiet: Condvar::new(), scripted })
     }
 
     /// Waits until so many sleep.
     pub(crate) fn until_asleep(&self, number: usize) {
-        let mut asleep = self.asleep.lock();
-        while asleep.iter().filter(|sleeper| !sleeper.awake).count() < number {
-            asleep = self.woken.wait(asleep);
+        let mut room = self.room.lock();
+        while room.asleep.iter().filter(|sleeper| !sleeper.awake).count() < number {
+            room = self.woken.wait(room);
         }
     }
 
     /// The number of those who sleep on a word.
     pub(crate) fn asleep(&self) -> usize {
-        self.asleep.lock().iter().filter(|sleeper| !sleeper.awake && !sleeper.expired).count()
+        self.room.lock().sleepers().count()
     }
 
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {
-        let mut asleep = self.asleep.lock();
+        let mut room = self.room.lock();
         let word = ptr::from_ref(word) as usize;
-        let here =
-            asleep.iter_mut().filter(|sleeper| sleeper.word == word && !sleeper.awake && !sleeper.expired);
+        let here = room.sleepers().filter(|sleeper| sleeper.word == word);
         let woken = here.take(most as usize).map(|sleeper| sleeper.awake = true).count();
         if woken > 0 {
             self.woken.notify_all();
@@ -70,11 +97,20 @@ impl Kernel {
 
     /// The time of a thread's sleep is over, if it sleeps.
     pub(crate) fn expire(&self, thread: u32) {
-        let mut asleep = self.asleep.lock();
-        for sleeper in asleep.iter_mut().filter(|sleeper| sleeper.thread == thread && !sleeper.awake) {
+        let mut room = self.room.lock();
+        for sleeper in room.sleepers().filter(|sleeper| sleeper.thread == thread) {
             sleeper.expired = true;
         }
         self.woken.notify_all();
+    }
+
+    /// A thread begins to live, or ends.
+    fn lives(&self, more: isize) {
+        let mut room = self.room.lock();
+        room.live = room.live.checked_add_signed(more).unwrap();
+        if room.napping > 0 {
+            self.quiet.notify_all();
+        }
     }
 }
 
@@ -120,6 +156,7 @@ impl Thread {
             held: [const { Cell::new(ptr::null()) }; 2],
             reached: Cell::new(false),
         };
+        kernel.lives(1);
         match catch_unwind(AssertUnwindSafe(|| life(&thread))) {
             Ok(value) => {
                 thread.ends();
@@ -147,26 +184,30 @@ impl Thread {
         if !pending.is_null() {
             self.handle_death(pending, true);
         }
+        self.kernel.lives(-1);
     }
 
     /// Falls asleep on a word, if that is still wanted.
     fn sleep(&self, word: &AtomicU32, wanted: impl Fn() -> bool) -> Woken {
-        let mut asleep = self.kernel.asleep.lock();
+        let mut room = self.kernel.room.lock();
         if !wanted() {
             return Woken::Look;
         }
         let word = ptr::from_ref(word) as usize;
-        asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false });
+        room.asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false });
+        if room.napping > 0 {
+            self.kernel.quiet.notify_all();
+        }
         if self.kernel.scripted {
             self.kernel.woken.notify_all();
         }
         loop {
-            let at = asleep.iter().position(|sleeper| sleeper.thread == self.number).unwrap();
-            if asleep[at].awake || asleep[at].expired {
-                let sleeper = asleep.remove(at);
-                return if sleeper.expired { Woken::TimedOut } else { Woken::Look };
+            let at = room.asleep.iter().position(|sleeper| sleeper.thread == self.number).unwrap();
+            if room.asleep[at].awake || room.asleep[at].expired {
+                let sleeper = room.asleep.remove(at);
+                return if sleeper.expired { Woken::TimedOut } else { Woken::Given };
             }
-            asleep = self.kernel.woken.wait(asleep);
+            room = self.kernel.woken.wait(room);
         }
     }
 
@@ -235,16 +276,27 @@ impl System for Thread {
         self.sleep(word, || word.load(SeqCst) == expected)
     }
 
-    fn wait_at_gate(
+    /// Other threads may change the state between its words.
+    fn wait_at_gate<W: State>(
         &self,
         gate: &AtomicU32,
-        expected: u32,
-        state: &AtomicU32,
-        seen: Option<u32>,
+        state: &W,
+        (seen, words): (W::Seen, usize),
         _until: Until,
     ) -> Woken {
-        let same = || seen.is_none_or(|seen| state.load(SeqCst) == seen);
-        self.sleep(gate, || gate.load(SeqCst) == expected && same())
+        let same = |at: usize| W::words(state.load())[at] == W::words(seen)[at];
+        self.sleep(gate, || gate.load(SeqCst) == WAITERS && (0..words.min(W::WORDS)).all(same))
+    }
+
+    /// Long enough for everybody else to come to rest.
+    fn nap(&self, _times: u32, _until: Until) {
+        let mut room = self.kernel.room.lock();
+        room.napping += 1;
+        self.kernel.quiet.notify_all();
+        while !room.is_quiet() {
+            room = self.kernel.quiet.wait(room);
+        }
+        room.napping -= 1;
     }
 
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {
