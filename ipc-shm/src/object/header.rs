@@ -218,12 +218,17 @@ pub(crate) fn check(segment: &Segment, claim: Claim) -> Result<Spot> {
     spot.map_or_else(|| foreign(format!("it is too short for {} elements", found.len)), Ok)
 }
 
-/// A number for the type: its name without the path, its size and its alignment. Two types that were meant to be one have the same in every
-/// program.
+/// A number for the type: its name without paths, its size and its alignment. Two types that were meant to be one have the same in every
+/// program, wherever it keeps them.
 fn element<T>() -> u64 {
-    let name = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
     let shape = [size_of::<T>() as u64, align_of::<T>() as u64];
-    fnv(name.bytes().chain(shape.into_iter().flat_map(u64::to_le_bytes)))
+    fnv(without_paths(std::any::type_name::<T>()).chain(shape.into_iter().flat_map(u64::to_le_bytes)))
+}
+
+/// A type's name, also of its parameters, without what stands before the last `::`: `Pair<f64>` of `a::Pair<core::f64>`.
+fn without_paths(name: &str) -> impl Iterator<Item = u8> {
+    let words = name.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    words.flat_map(|word| word.rsplit("::").next().unwrap_or_default().bytes())
 }
 
 /// FNV-1a.
@@ -247,4 +252,32 @@ fn namespace() -> Result<u64> {
         Err(_) => 0,
     };
     Ok(*KNOWN.get_or_init(|| number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_paths() {
+        for (name, without) in [
+            ("u64", "u64"),
+            ("[a::b::Pair<c::D>; 4]", "[Pair<D>; 4]"),
+            ("(core::f64, x::Y_1<z::Z, [u8; 3]>)", "(f64, Y_1<Z, [u8; 3]>)"),
+        ] {
+            assert_eq!(without_paths(name).collect::<Vec<u8>>(), without.as_bytes());
+        }
+    }
+
+    #[test]
+    fn types_that_differ_in_a_part_differ() {
+        mod a {
+            pub(super) struct A<T>(pub(super) T);
+            pub(super) struct C<T>(pub(super) T);
+        }
+        let _ = (a::A(0_u8).0, a::C(0_u8).0);
+        assert_ne!(element::<a::A<u64>>(), element::<a::C<u64>>());
+        assert_ne!(element::<a::A<u64>>(), element::<a::A<i64>>());
+        assert_ne!(element::<[u8; 8]>(), element::<u64>());
+    }
 }
