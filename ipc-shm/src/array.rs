@@ -76,6 +76,10 @@ impl<T: Pod> Array<T> {
         Array::create(Contents::Elements(elements), home.into())
     }
 
+    pub(crate) fn place(&self) -> &Place<[T]> {
+        &self.place
+    }
+
     fn create(contents: Contents<'_, T>, home: Home<'_>) -> Result<Array<T>> {
         Array::of(Object::create(Kind::Array, contents, home)?, home.lock.cloned())
     }

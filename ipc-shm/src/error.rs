@@ -111,6 +111,40 @@ pub enum Error {
         /// Why it cannot be had.
         why: String,
     },
+    /// A text or bytes longer than its place in a list.
+    TooLong {
+        /// How many bytes it has.
+        needed: usize,
+        /// How many the place has, as it was made.
+        available: usize,
+    },
+    /// Somebody has written over shared memory: what stands there is not what this crate puts there.
+    Corrupt {
+        /// What stands there: `item 3 of a list`.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody has the name: a living owner, or a program that does not use this crate.
+    AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// Nobody has the name, or not any more.
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// The name is another process's: only its owner takes it away.
+    NotOwner {
+        /// The name.
+        name: String,
+    },
+    /// The process that removes the names of dead owners could not be found, started or talked to. No name was made.
+    Reaper {
+        /// Why.
+        why: String,
+    },
 }
 
 impl Error {
@@ -192,6 +226,16 @@ impl fmt::Display for Error {
             Error::Damaged => f.write_str("the lock has been written over: it says that this thread has it"),
             Error::OutOfBounds { index, len } => write!(f, "no element {index}: there are {len}"),
             Error::Unsupported { what, why } => write!(f, "{what} cannot be had here: {why}"),
+            Error::TooLong { needed, available } => {
+                write!(f, "{needed} bytes are too long for a place of {available}")
+            }
+            Error::Corrupt { what, why } => write!(f, "{what} has been written over: {why}"),
+            Error::AlreadyExists { name } => write!(f, "somebody has the name {name:?}"),
+            Error::NotFound { name } => write!(f, "nobody has the name {name:?}"),
+            Error::NotOwner { name } => write!(f, "only its owner may remove the name {name:?}"),
+            Error::Reaper { why } => {
+                write!(f, "could not have the process that removes the names of the dead: {why}")
+            }
         }
     }
 }

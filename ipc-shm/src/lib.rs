@@ -37,10 +37,12 @@
 //! | [`Lock`], [`RLock`] | a lock by itself; one that its owner may take again |
 //! | [`Arena`] | one segment in which many of these stand, with one descriptor |
 //! | [`Segment`], [`View`], [`Frozen`] | memory by the byte: to write, to read while others write, to read when nobody writes any more |
+//! | [`ShareableList`] | items of mixed types ([`Item`]) behind a lock of its own |
+//! | `SharedMemory`, `SharedMemoryScope` (feature `named`) | memory that others find by a name, as long as its owner lives; a scope of such names |
 //! | [`raw::RawLock`] | a lock for memory of one's own |
 //!
-//! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Nothing has a name, so nothing is
-//! left behind by who is killed: the memory is freed with the last process that has it.
+//! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Memory has no name, so nothing is
+//! left behind by who is killed: it is freed with the last process that has it. A name is had on request, and is gone with its owner, however that dies.
 //!
 //! Not there yet: named shared memory, `ShareableList`.
 //!
@@ -53,9 +55,17 @@
 //! | who was told of a death, before it repaired anything | the kernel | the next owner is told, of this death |
 //! | who has changed an atomic, before it woke anybody | the kernel | one who waits for it is woken, and wakes the next |
 //! | who freezes, sends or receives a segment | nobody need | its memory is its others', or freed |
+//! | who owns a name (feature `named`) | a small process of the family's, and whoever looks | the name goes, whoever has the memory keeps it |
 //!
 //! A lock belongs to the *thread* that took it, and a thread that ends with it is a dead owner. At most 2047 locks are held by a thread
 //! ([`Error::TooManyLocks`]): the kernel looks after no more.
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `named` | `SharedMemory` and `SharedMemoryScope`, lists found by name. It turns `ipc-core`'s `hook` on: what removes the names of the dead is this program, executed again |
+//! | `crash-points` | nothing for users: this crate's own crash tests |
 //!
 //! # How it works
 //!
@@ -83,7 +93,10 @@ mod crash;
 mod error;
 #[doc(hidden)]
 pub mod gate;
+mod list;
 mod lock;
+#[cfg(feature = "named")]
+pub mod named;
 mod object;
 mod raw_array;
 mod raw_value;
@@ -100,10 +113,15 @@ pub use atomic::{Atomic, AtomicInteger, AtomicPrimitive};
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
 pub use ipc_core::primitive::time::Until;
+pub use list::guard::ListGuard;
+pub use list::item::Item;
+pub use list::{Items, ShareableList};
 pub use lock::error::{LockError, OwnerDied, Poisoned};
 pub use lock::guard::{Guard, Guarded, Locking};
 pub use lock::handle::Lock;
 pub use lock::recursive::{RLock, RLockGuard};
+#[cfg(feature = "named")]
+pub use named::{memory::SharedMemory, scope::SharedMemoryScope};
 pub use object::{Home, Placed};
 pub use raw_array::RawArray;
 pub use raw_value::RawValue;

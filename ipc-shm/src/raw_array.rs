@@ -234,7 +234,7 @@ impl<T: Pod> TryFrom<Segment> for RawArray<T> {
     /// # Errors
     /// [`Error::NotASegment`]: it holds something else, or was made by another version of this crate.
     fn try_from(segment: Segment) -> Result<RawArray<T>> {
-        RawArray::of(Object::of_segment::<T>(segment, Kind::RawArray, false)?)
+        RawArray::of(Object::of_segment::<T>(segment, Kind::RawArray, None)?)
     }
 }
 

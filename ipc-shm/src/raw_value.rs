@@ -99,7 +99,7 @@ impl<T: Pod> TryFrom<Segment> for RawValue<T> {
     /// # Errors
     /// [`Error::NotASegment`]: it holds something else, or was made by another version of this crate.
     fn try_from(segment: Segment) -> Result<RawValue<T>> {
-        RawValue::of(Object::of_segment::<T>(segment, Kind::RawValue, false)?)
+        RawValue::of(Object::of_segment::<T>(segment, Kind::RawValue, None)?)
     }
 }
 

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use ipc_core::{Context, Signal, pipe, spawn};
-use ipc_shm::{Arena, Array, Error, Home, Lock, LockError, RLock, Segment, Value};
+use ipc_core::{Context, Descriptor, Packed, Signal, pipe, spawn};
+use ipc_shm::{Arena, Array, Error, Home, Lock, LockError, RLock, Segment, ShareableList, Value};
 use ipc_testkit::{GENEROUS, LeakGuard, wait_until};
 
 /// The default fork server and its spare child stay, with their sockets.
@@ -301,6 +301,33 @@ fn an_object_does_not_come_without_its_lock() {
     let value = Value::new_with(1_u64, &lock).unwrap();
     let error = Value::<u64>::try_from(value.segment().clone()).unwrap_err();
     assert!(error.to_string().contains("another lock"), "{error}");
+
+    // Nor with another one: a handle is its object, and the lock.
+    type Sent = (((u64, bool, Descriptor), u32, u32), Option<Lock>);
+    for (object, lock, why) in [
+        (&value, Some(Lock::new().unwrap()), "another lock, which"),
+        (&value, None, "another lock, which"),
+        (&Value::new(1).unwrap(), Some(lock.clone()), "its own lock"),
+    ] {
+        let (object, _): Sent = Packed::new(object).unwrap().open().unwrap();
+        let error = Packed::new(&(object, lock)).unwrap().open::<Value<u64>>().unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let came: Value<u64> = Packed::new(&value).unwrap().open().unwrap();
+    assert_eq!(came.get().unwrap(), 1);
+}
+
+#[test]
+fn lists_of_an_arena() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let list = ShareableList::new_with(["a".into(), 1.into()], &arena).unwrap();
+    let child = spawn(|list: ShareableList| list.set(1, 2), (list.clone(),)).unwrap();
+    child.join().unwrap().unwrap();
+    assert_eq!(list.to_vec().unwrap(), ["a".into(), 2.into()]);
+    assert!(matches!(list.clone().named(), Err(Error::Invalid { .. })));
+    arena.free(&list).unwrap();
+    assert!(matches!(list.get(0), Err(Error::Freed)));
 }
 
 #[test]

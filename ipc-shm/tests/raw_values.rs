@@ -70,7 +70,7 @@ fn raw_arrays() {
     assert!(array.get_range(4..4).unwrap().is_empty() && array.get_range(10..).unwrap().is_empty());
     array.set_range(..2, &[5, 6]).unwrap();
     assert_eq!(array.iter().take(3).collect::<Vec<_>>(), [5, 6, 2]);
-    assert_eq!(array.iter().rev().next(), Some(9));
+    assert_eq!(array.iter().next_back(), Some(9));
     assert_eq!(array.iter().len(), 10);
     #[expect(clippy::reversed_empty_ranges, reason = "refused")]
     let backwards = 5..4;

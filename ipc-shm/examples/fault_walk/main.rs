@@ -17,6 +17,8 @@ use ipc_shm::{
 use ipc_testkit::fault::{Region, walk};
 use ipc_testkit::{GENEROUS, wait_until};
 
+mod named;
+
 type Answer = Result<(), String>;
 
 /// Longer than anything here takes, shorter than the runner's patience.
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
         ("send_segment", send_segment),
         ("send_frozen", send_frozen),
         ("send_value", send_value),
+        ("list", named::list),
+        ("name", named::name),
+        ("name_first", named::name_first),
+        ("name_owner_dies", named::name_owner_dies),
     ])
 }
 

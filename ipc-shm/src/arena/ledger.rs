@@ -97,9 +97,9 @@ impl<'a> Ledger<'a> {
         step("arena: data taken");
         let record = Record {
             kind: claim.kind as u32,
-            flags: claim.flags,
             granules: granules as u32,
             element: claim.element,
+            guard: claim.guard,
             len: len as u64,
             data: data as u64,
         };
@@ -172,7 +172,7 @@ impl<'a> Ledger<'a> {
         if !lives() {
             return Err(Error::Freed);
         }
-        claim.check(record.kind, record.element, record.flags)?;
+        claim.check(record.kind, record.element, record.guard)?;
         let spot = claim.bytes(record.len).and_then(|bytes| {
             let spot =
                 Spot { data: usize::try_from(record.data).ok()?, len: usize::try_from(record.len).ok()? };
@@ -391,34 +391,35 @@ impl<'a> Ledger<'a> {
         let at = entry as usize * ENTRY + RECORD;
         Record {
             kind: self.segment.word(at).load(Relaxed),
-            flags: self.segment.word(at + 4).load(Relaxed),
             granules: self.segment.word(at + 8).load(Relaxed),
             element: self.segment.long(at + 12).load(Relaxed),
             len: self.segment.long(at + 20).load(Relaxed),
             data: self.segment.long(at + 28).load(Relaxed),
+            guard: self.segment.long(at + 36).load(Relaxed),
         }
     }
 
     fn set_record(&self, entry: u32, record: &Record) {
         let at = entry as usize * ENTRY + RECORD;
         self.segment.word(at).store(record.kind, Relaxed);
-        self.segment.word(at + 4).store(record.flags, Relaxed);
         self.segment.word(at + 8).store(record.granules, Relaxed);
         self.segment.long(at + 12).store(record.element, Relaxed);
         self.segment.long(at + 20).store(record.len, Relaxed);
         self.segment.long(at + 28).store(record.data, Relaxed);
+        self.segment.long(at + 36).store(record.guard, Relaxed);
     }
 }
 
 /// What an entry says of its object.
 struct Record {
     kind: u32,
-    flags: u32,
     /// How many granules of data; 0 if it is small.
     granules: u32,
     element: u64,
     len: u64,
     data: u64,
+    /// The lock that guards it; 0 for that of the entry.
+    guard: u64,
 }
 
 fn first_granule(page: usize) -> usize {

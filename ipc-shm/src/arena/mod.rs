@@ -116,13 +116,13 @@ impl Arena {
         for at in (0..books).step_by(zeros.len()) {
             segment.write(at, &zeros[..zeros.len().min(books - at)])?;
         }
-        object::mark(&segment, Claim::of::<()>(Kind::Arena, false), shape.granules())?;
+        object::mark(&segment, Claim::of::<()>(Kind::Arena, None), shape.granules())?;
         Arena::of(segment)
     }
 
     /// The arena that a segment is.
     fn of(segment: Segment) -> Result<Arena> {
-        let spot = object::check(&segment, Claim::of::<()>(Kind::Arena, false))?;
+        let spot = object::check(&segment, Claim::of::<()>(Kind::Arena, None))?;
         let shape = Shape::checked(segment.len()).ok().filter(|shape| shape.granules() == spot.len);
         let shape =
             shape.ok_or_else(|| Error::not_a_segment("its length is not that of the arena it holds"))?;

@@ -17,7 +17,7 @@
 //! | 0..40 | the lock of the object |
 //! | 40..64 | its data, if that is small |
 //! | 64..68 | its generation: odd as long as it lives; counted up when it is made and when it is freed |
-//! | 68..104 | kind, flags, the element's type, how many, and where the data stands |
+//! | 68..112 | kind, the element's type, how many, where the data stands, and which lock guards it |
 //!
 //! Why entries never become anything else: a handle of what was freed may be asked for its lock at any time. It then takes the lock of
 //! what stands there now, for a moment, sees another generation, and lets it go. If data could stand there, it would have written into that.

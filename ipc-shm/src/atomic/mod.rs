@@ -343,7 +343,7 @@ impl<T: AtomicPrimitive> TryFrom<Segment> for Atomic<T> {
     /// # Errors
     /// [`Error::NotASegment`]: it holds something else, or was made by another version of this crate.
     fn try_from(segment: Segment) -> Result<Atomic<T>> {
-        Atomic::of(Object::of_segment::<T::Cell>(segment, Kind::Atomic, false)?)
+        Atomic::of(Object::of_segment::<T::Cell>(segment, Kind::Atomic, None)?)
     }
 }
 

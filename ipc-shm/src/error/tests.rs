@@ -28,6 +28,18 @@ fn all() -> Vec<(Error, &'static str)> {
             Error::not_a_segment("it is no memory file"),
             "a descriptor cannot be used as shared memory: it is no memory file",
         ),
+        (Error::TooLong { needed: 9, available: 8 }, "9 bytes are too long for a place of 8"),
+        (
+            Error::Corrupt { what: text("item 3 of a list"), why: text("its kind is 9") },
+            "item 3 of a list has been written over: its kind is 9",
+        ),
+        (Error::AlreadyExists { name: text("a") }, "somebody has the name \"a\""),
+        (Error::NotFound { name: text("a\nb") }, "nobody has the name \"a\\nb\""),
+        (Error::NotOwner { name: text("a") }, "only its owner may remove the name \"a\""),
+        (
+            Error::Reaper { why: text("no") },
+            "could not have the process that removes the names of the dead: no",
+        ),
     ]
 }
 

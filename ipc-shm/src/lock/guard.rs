@@ -17,7 +17,7 @@ pub trait Guarded: sealed::Sealed {
     fn raw(&self) -> &RawLock;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
@@ -87,7 +87,7 @@ impl<T: ?Sized> DerefMut for Guard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for Guard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if !self.panicking && std::thread::panicking() {
             self.held.lock().poison();
@@ -212,7 +212,7 @@ macro_rules! travelling {
             /// # Errors
             /// [`Error::NotASegment`](crate::Error::NotASegment): it holds something else, or was made by another version of this crate.
             fn try_from(segment: $crate::Segment) -> $crate::Result<$handle<$element>> {
-                $handle::of($crate::object::Object::of_segment::<$element>(segment, $kind, false)?, None)
+                $handle::of($crate::object::Object::of_segment::<$element>(segment, $kind, None)?, None)
             }
         }
 

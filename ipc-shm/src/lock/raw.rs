@@ -43,7 +43,7 @@ impl RawLock {
     /// # Safety
     /// From a success until [`free`](RawLock::free), and as long as the call waits, this memory stays mapped at this address: the
     /// kernel and the thread's later locks find it through the thread's robust list.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
         word::take(&kernel()?, &self.0, until)
     }
@@ -53,7 +53,7 @@ impl RawLock {
     ///
     /// # Safety
     /// As for [`take`](RawLock::take), until the call returns.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn free(&self) -> bool {
         match kernel() {
             Ok(kernel) => word::free(&kernel, &self.0),
@@ -122,7 +122,7 @@ impl RawLock {
 }
 
 /// The calling thread, with its list.
-#[inline]
+#[inline(always)]
 pub(crate) fn kernel() -> Result<Kernel, Refused> {
     Kernel::current().map_err(|why| match why {
         NoList::Refused(errno) => Refused::NoRobustList(errno),

@@ -88,7 +88,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// See [`Refused`]; then it was not taken.
-#[inline]
+#[inline(always)]
 pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
     let me = system.thread();
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
@@ -126,7 +126,7 @@ pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, R
 }
 
 /// From here on the data is in this process's hands.
-#[inline]
+#[inline(always)]
 fn own<S: System>(system: &S, node: &Node) {
     node.owner.store(system.process(), Relaxed);
     // For the order in which this thread's stores are found by whoever comes after its death.
@@ -217,7 +217,7 @@ fn contend<S: System>(
 /// written over, and are mended.
 ///
 /// A thread that does not have it, a forked copy of its owner say, changes nothing.
-#[inline]
+#[inline(always)]
 pub fn free<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
@@ -241,7 +241,7 @@ pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     let_go(system, node)
 }
 
-#[inline]
+#[inline(always)]
 fn let_go<S: System>(system: &S, node: &Node) -> bool {
     compiler_fence(SeqCst);
     node.owner.store(0, Relaxed);

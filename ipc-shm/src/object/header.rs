@@ -16,7 +16,7 @@ use bytemuck::{Pod, Zeroable};
 use rustix::io::Errno;
 
 use crate::lock::system::WORD_OFFSET;
-use crate::{Error, Result, Segment};
+use crate::{Error, Lock, Result, Segment};
 
 /// Where the lock stands.
 pub(crate) const LOCK: usize = 64;
@@ -56,9 +56,6 @@ impl Kind {
     }
 }
 
-/// The lock that guards it is another one, that was given: its own is unused.
-pub(crate) const GIVEN: u32 = 1;
-
 /// What an object is taken for: of which kind, with elements of which type, guarded by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
@@ -69,18 +66,19 @@ pub(crate) struct Claim {
     /// How large an element is, and to what it is aligned.
     size: usize,
     align: usize,
-    pub(crate) flags: u32,
+    /// Which lock guards it: 0 for its own, which is unused where another one was given.
+    pub(crate) guard: u64,
 }
 
 impl Claim {
-    pub(crate) fn of<T>(kind: Kind, given: bool) -> Claim {
+    pub(crate) fn of<T>(kind: Kind, given: Option<&Lock>) -> Claim {
         Claim {
             kind,
             element: element::<T>(),
             name: std::any::type_name::<T>(),
             size: size_of::<T>(),
             align: align_of::<T>(),
-            flags: if given { GIVEN } else { 0 },
+            guard: given.map_or(0, |lock| lock.place().object().number()),
         }
     }
 
@@ -110,7 +108,7 @@ impl Claim {
     ///
     /// # Errors
     /// [`Error::NotASegment`].
-    pub(crate) fn check(self, kind: u32, element: u64, flags: u32) -> Result<()> {
+    pub(crate) fn check(self, kind: u32, element: u64, guard: u64) -> Result<()> {
         let foreign = |why: String| Err(Error::not_a_segment(why));
         if kind != self.kind as u32 {
             return foreign(format!("it is {}, not {}", Kind::name(kind), Kind::name(self.kind as u32)));
@@ -118,10 +116,10 @@ impl Claim {
         if element != self.element {
             return foreign(format!("its elements are of another type than {}", self.name));
         }
-        match (flags & GIVEN != 0, self.flags & GIVEN != 0) {
-            (true, false) => foreign("it is guarded by another lock, which did not come with it".into()),
-            (false, true) => foreign("it is guarded by its own lock, and another one came with it".into()),
-            _ => Ok(()),
+        match (guard, self.guard) {
+            (guard, given) if guard == given => Ok(()),
+            (0, _) => foreign("it is guarded by its own lock, and another one came with it".into()),
+            _ => foreign("it is guarded by another lock, which did not come with it".into()),
         }
     }
 
@@ -144,8 +142,7 @@ struct Header {
     word_offset: i64,
     /// The pid namespace in which threads have the numbers that stand in locks.
     namespace: u64,
-    flags: u32,
-    unused: u32,
+    guard: u64,
     reserved: u64,
 }
 
@@ -179,8 +176,7 @@ pub(crate) fn mark(segment: &Segment, claim: Claim, len: usize) -> Result<()> {
         len: len as u64,
         word_offset: WORD_OFFSET as i64,
         namespace: namespace()?,
-        flags: claim.flags,
-        unused: 0,
+        guard: claim.guard,
         reserved: 0,
     };
     segment.write(0, bytemuck::bytes_of(&header))
@@ -204,7 +200,7 @@ pub(crate) fn check(segment: &Segment, claim: Claim) -> Result<Spot> {
     if found.version != VERSION {
         return foreign(format!("its layout is version {}, and this program's is {VERSION}", found.version));
     }
-    claim.check(found.kind, found.element, found.flags)?;
+    claim.check(found.kind, found.element, found.guard)?;
     if found.word_offset != WORD_OFFSET as i64 {
         return foreign(format!("locks are laid out for another C library (offset {})", found.word_offset));
     }
@@ -222,12 +218,16 @@ pub(crate) fn check(segment: &Segment, claim: Claim) -> Result<Spot> {
     spot.map_or_else(|| foreign(format!("it is too short for {} elements", found.len)), Ok)
 }
 
-/// A number for the type: its name without the path, its size and its alignment, by FNV-1a. Two types that were meant to be one have the same
-/// in every program.
+/// A number for the type: its name without the path, its size and its alignment. Two types that were meant to be one have the same in every
+/// program.
 fn element<T>() -> u64 {
     let name = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
     let shape = [size_of::<T>() as u64, align_of::<T>() as u64];
-    let bytes = name.bytes().chain(shape.into_iter().flat_map(u64::to_le_bytes));
+    fnv(name.bytes().chain(shape.into_iter().flat_map(u64::to_le_bytes)))
+}
+
+/// FNV-1a.
+pub(crate) fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -90,7 +90,7 @@ impl Object {
     /// # Errors
     /// As [`Segment::new`] or [`Arena`]; [`Error::Invalid`] for a type that is aligned to more than 64 bytes.
     pub(crate) fn create<T: Pod>(kind: Kind, contents: Contents<'_, T>, home: Home<'_>) -> Result<Object> {
-        let claim = Claim::of::<T>(kind, home.lock.is_some());
+        let claim = Claim::of::<T>(kind, home.lock);
         let (len, bytes): (usize, &[u8]) = match contents {
             Contents::Zeros(len) => (len, &[]),
             Contents::Elements(elements) => (elements.len(), bytemuck::cast_slice(elements)),
@@ -114,7 +114,7 @@ impl Object {
     ///
     /// # Errors
     /// [`Error::NotASegment`].
-    pub(crate) fn of_segment<T: Pod>(segment: Segment, kind: Kind, given: bool) -> Result<Object> {
+    pub(crate) fn of_segment<T: Pod>(segment: Segment, kind: Kind, given: Option<&Lock>) -> Result<Object> {
         let spot = header::check(&segment, Claim::of::<T>(kind, given))?;
         Ok(Object { segment, lock: LOCK, data: spot.data, len: spot.len, ticket: None, maker: None })
     }
@@ -128,7 +128,7 @@ impl Object {
     ///
     /// # Errors
     /// [`Error::NotASegment`]; [`Error::Freed`].
-    pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: bool) -> Result<Object> {
+    pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: Option<&Lock>) -> Result<Object> {
         let Arrived { segment, entry, generation } = arrived;
         if entry == 0 {
             return Object::of_segment::<T>(segment, kind, given);
@@ -141,6 +141,14 @@ impl Object {
 
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// What tells it from all others, in every process; never 0.
+    pub(crate) fn number(&self) -> u64 {
+        let (device, inode, _) = self.segment.number();
+        let generation = self.ticket.unwrap_or_default().generation;
+        let words = [device, inode, self.lock as u64, generation.into()];
+        header::fnv(words.into_iter().flat_map(u64::to_le_bytes)) | 1
     }
 
     pub(crate) fn lock(&self) -> usize {
@@ -197,7 +205,7 @@ pub(crate) fn received<'de, T: Pod, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<(Object, Option<Lock>), D::Error> {
     let (arrived, lock) = <(Arrived, Option<Lock>)>::deserialize(deserializer)?;
-    let object = Object::arrived::<T>(arrived, kind, lock.is_some()).map_err(serde::de::Error::custom)?;
+    let object = Object::arrived::<T>(arrived, kind, lock.as_ref()).map_err(serde::de::Error::custom)?;
     Ok((object, lock))
 }
 
@@ -207,7 +215,7 @@ pub(crate) fn received_alone<'de, T: Pod, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Object, D::Error> {
     let arrived = Arrived::deserialize(deserializer)?;
-    Object::arrived::<T>(arrived, kind, false).map_err(serde::de::Error::custom)
+    Object::arrived::<T>(arrived, kind, None).map_err(serde::de::Error::custom)
 }
 
 /// A handle whose object may stand in an arena: what [`Arena::free`] takes.

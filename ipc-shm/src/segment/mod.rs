@@ -147,6 +147,11 @@ impl Segment {
         Segment::create(rounded, Pages::Huge(page))
     }
 
+    /// What tells its file from all others, in every process.
+    pub(crate) fn number(&self) -> ipc_core::primitive::message::Key {
+        self.mapping.entry.number()
+    }
+
     fn create(len: usize, pages: Pages) -> Result<Segment> {
         let file = file::create(len, pages)?;
         let found = check::check(file.as_fd(), Access::Shared)?;

@@ -42,16 +42,15 @@ impl Arriving {
 /// Its descriptor goes with the message, once for all handles of it; serialised otherwise, as JSON say, it is an error.
 impl Serialize for Segment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mapping = &*self.mapping;
-        (mapping.map.len() as u64, mapping.reserved, Sharing(mapping)).serialize(serializer)
+        (self.len() as u64, self.mapping.reserved, Sharing(self)).serialize(serializer)
     }
 }
 
-struct Sharing<'a>(&'a Mapping);
+struct Sharing<'a>(&'a Segment);
 
 impl Serialize for Sharing<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        share(self.0.as_fd(), self.0.entry.number(), serializer)
+        share(self.0.as_fd(), self.0.number(), serializer)
     }
 }
 

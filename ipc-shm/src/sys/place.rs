@@ -232,7 +232,7 @@ impl<T: ?Sized> Held<'_, T> {
 }
 
 impl<T: ?Sized> Drop for Held<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the place is borrowed, so the memory is mapped.
         unsafe {

@@ -270,7 +270,7 @@ fn books_that_were_written_over_are_not_believed() {
         let _ = Array::from_slice_with(&[4_u64; 70], &arena);
         let _ = (value.get(), array.to_vec());
         let ticket = value.place().object().ticket().unwrap();
-        let _ = super::super::find(arena.segment(), ticket, Claim::of::<u64>(Kind::Value, false));
+        let _ = super::super::find(arena.segment(), ticket, Claim::of::<u64>(Kind::Value, None));
         let _ = (arena.free(&array), arena.free(&value));
         let _: Result<Object, _> =
             Object::create(Kind::Value, crate::object::Contents::Zeros::<u64>(1), Home::from(&arena));

@@ -1,0 +1,201 @@
+//! An owner's side: finding the reaper, starting one, telling it.
+//!
+//! One connection a process, made with its first name and kept to its end: it is also what keeps the reaper. A forked copy makes its own.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipc_core::primitive::process::Incarnation;
+use ipc_core::{
+    Address, Child, Connection, Connector, Context, Descriptor, Listener, Stdio, current, duplex,
+};
+use rustix::process::{Pid, PidfdFlags};
+use sha2::{Digest, Sha256};
+
+use super::server::reap;
+use super::{Named, Word};
+use crate::named::name::Name;
+use crate::named::record::Record;
+use crate::sys::kept::Kept;
+use crate::{Error, Result};
+
+/// How long the reaper may take to answer; it does nothing else.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a name that goes may hold up its owner.
+const COURTESY: Duration = Duration::from_millis(100);
+
+/// How many reapers are tried, each of which may have been about to end.
+const TRIES: u32 = 4;
+
+struct Client {
+    incarnation: Incarnation,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    reaper: Option<Connection<Word, ()>>,
+    names: Vec<Named>,
+    /// The reaper that this process has started, if it has: it is waited for by its handle.
+    started: Option<Child<()>>,
+}
+
+static CLIENT: Kept<Client> = Kept::new();
+
+fn state() -> MutexGuard<'static, State> {
+    let known = CLIENT.get();
+    let client = match known {
+        Some(client) if client.incarnation.is_this() => client,
+        _ => CLIENT.replace(known, Client { incarnation: Incarnation::this(), state: Mutex::default() }),
+    };
+    client.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells the reaper of a name that this process is about to make. It is answered when this returns.
+///
+/// # Errors
+/// [`Error::Reaper`]: there is none, and none can be had.
+pub(crate) fn add(name: &Name, record: Record) -> Result<()> {
+    let named = Named { name: name.as_str().to_owned(), record };
+    let mut state = state();
+    state.names.push(named.clone());
+    // One that has died is noticed here, and one more is started then.
+    if state.tell(Word::Add(named.clone())).is_ok() {
+        return Ok(());
+    }
+    state.reaper = None;
+    state.introduce().map_err(|why| {
+        state.names.retain(|other| *other != named);
+        Error::Reaper { why }
+    })
+}
+
+/// Makes sure that the reaper that was told lives now that the name is made: one that starts later finds the name.
+///
+/// # Errors
+/// As [`add`].
+pub(crate) fn confirm() -> Result<()> {
+    let mut state = state();
+    let lives =
+        state.reaper.as_ref().is_some_and(|reaper| matches!(reaper.poll(Some(Duration::ZERO)), Ok(false)));
+    if lives {
+        return Ok(());
+    }
+    state.reaper = None;
+    state.introduce().map_err(|why| Error::Reaper { why })
+}
+
+/// Tells it that a name is gone.
+pub(crate) fn forget(name: &Name, record: Record) {
+    let named = Named { name: name.as_str().to_owned(), record };
+    let mut state = state();
+    state.names.retain(|other| *other != named);
+    let told = state.reaper.as_ref().map(|reaper| reaper.send_timeout(Word::Forget(named), COURTESY).is_ok());
+    if told == Some(false) {
+        state.reaper = None;
+    }
+}
+
+impl State {
+    /// Says a word and waits for the answer.
+    fn tell(&self, word: Word) -> Result<(), String> {
+        let Some(reaper) = &self.reaper else { return Err("there is none".to_owned()) };
+        reaper.send_timeout(word, PATIENCE).map_err(|failed| failed.to_string())?;
+        match reaper.recv_timeout(PATIENCE) {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(format!("it has not answered for {PATIENCE:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Finds a reaper, or starts one, and tells it all.
+    fn introduce(&mut self) -> Result<(), String> {
+        let own = Pid::from_raw(std::process::id().cast_signed());
+        let own = own.ok_or_else(|| "this process has no number".to_owned())?;
+        let own = rustix::process::pidfd_open(own, PidfdFlags::empty())
+            .map_err(|error| format!("could not open this process: pidfd_open: {error}"))?;
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            self.reach()?;
+            let own = own.try_clone().map_err(|error| format!("could not open this process: {error}"))?;
+            match self.tell(Word::Owner(Descriptor::from(own), self.names.clone())) {
+                Ok(()) => return Ok(()),
+                // It ends with its last owner, perhaps just then; or was killed.
+                Err(failed) => why = failed,
+            }
+            self.reaper = None;
+        }
+        Err(why)
+    }
+
+    fn reach(&mut self) -> Result<(), String> {
+        let address = address(family().map_err(|error| error.to_string())?);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let error = match Connector::new().timeout(left).connect(address.clone()) {
+                Ok(reaper) => {
+                    self.reaper = Some(reaper);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let kind = error.io_error().map(io::Error::kind);
+            let refused = kind == Some(io::ErrorKind::ConnectionRefused);
+            if refused && self.start(&address)? {
+                return Ok(());
+            }
+            let ends = error.is_disconnected() || kind == Some(io::ErrorKind::ConnectionReset);
+            if Instant::now() >= end || !(refused || ends) {
+                return Err(error.to_string());
+            }
+            // It is about to end, or another one is bound and does not listen yet: that takes a few system calls.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Starts a reaper, whose first owner this process is; `false`: somebody else is about to.
+    fn start(&mut self, address: &Address) -> Result<bool, String> {
+        let listener = match Listener::builder().same_user(true).bind(address.clone()) {
+            Ok(listener) => listener,
+            Err(error) => {
+                let taken = error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+                return if taken { Ok(false) } else { Err(error.to_string()) };
+            }
+        };
+        // The one before: its address is free, so it is dead, or has nothing left to do but die.
+        if let Some(before) = self.started.take() {
+            let _ = before.join_timeout(COURTESY);
+        }
+        let (ours, theirs) = duplex().map_err(|error| error.to_string())?;
+        let reaper = Context::exec().builder().name("ipc-shm reaper").detached(true).current_dir("/");
+        let reaper = reaper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.started = Some(reaper.spawn(reap, (listener, theirs)).map_err(|failed| failed.to_string())?);
+        self.reaper = Some(ours);
+        Ok(true)
+    }
+}
+
+/// This process's family and user, as a number from which its key cannot be told: the reaper's address can be read in /proc/net/unix.
+///
+/// # Errors
+/// [`Error::Reaper`]: the kernel has no random bytes for a key.
+pub(crate) fn family() -> Result<[u8; 16]> {
+    let key = current().authkey().map_err(|error| Error::Reaper { why: error.to_string() })?;
+    let user = rustix::process::geteuid().as_raw();
+    let hash = Sha256::new()
+        .chain_update(b"ipc-shm reaper 1")
+        .chain_update(user.to_le_bytes())
+        .chain_update(key.as_bytes())
+        .finalize();
+    let mut family = [0; 16];
+    family.copy_from_slice(&hash[..16]);
+    Ok(family)
+}
+
+/// Where a family's reaper listens.
+fn address(family: [u8; 16]) -> Address {
+    Address::Abstract(format!("ipc-shm-reaper-{:032x}", u128::from_be_bytes(family)).into_bytes())
+}

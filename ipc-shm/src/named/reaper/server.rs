@@ -1,0 +1,116 @@
+//! The reaper itself: one thread, which waits for words and for deaths.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use ipc_core::{Connection, Listener, wait};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{Named, Word, client};
+use crate::named::entry;
+use crate::named::name::Name;
+use crate::named::record::Owner;
+use crate::sys::signals;
+
+/// A process that has names.
+struct Client {
+    /// `None`: it has hung up, and may live on by exec.
+    connection: Option<Connection<(), Word>>,
+    /// Ready when it is dead. `None` before its first word.
+    process: Option<OwnedFd>,
+    names: Vec<Named>,
+}
+
+/// The reaper's life; `first` is who has started it.
+pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
+    signals::ignore_endings();
+    // What is sent to the whole group of who started it, SIGKILL too, is not for it.
+    let _ = rustix::process::setsid();
+    // Two descriptors an owner.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let mut clients = vec![Client::new(first)];
+    let family = client::family().ok();
+    for (name, record) in entry::sweep() {
+        // Told to a reaper before this one. Its owner need not come.
+        match family.and_then(|family| record.watch(family)) {
+            Some(process) => {
+                let named = Named { name: name.as_str().to_owned(), record };
+                clients.push(Client { connection: None, process: Some(process), names: vec![named] });
+            }
+            // Of another family, or dead since.
+            None => drop(entry::remove_stale(&name)),
+        }
+    }
+    // Somebody who connects when it has none left finds it gone, and starts another.
+    while !clients.is_empty() {
+        let connections = clients.iter().flat_map(|client| &client.connection).map(|one| one as &dyn AsFd);
+        let processes = clients.iter().flat_map(|client| &client.process).map(|one| one as &dyn AsFd);
+        let all: Vec<&dyn AsFd> =
+            [&listener as &dyn AsFd].into_iter().chain(connections).chain(processes).collect();
+        // Without memory or descriptors for a poll it can do nothing; its owners start another.
+        if wait(&all, None).is_err() {
+            return;
+        }
+        clients.iter_mut().for_each(Client::listen);
+        clients.retain_mut(|client| !client.is_over());
+        while let Ok(Some(connection)) = listener.try_accept() {
+            clients.push(Client::new(connection));
+        }
+    }
+}
+
+impl Client {
+    fn new(connection: Connection<(), Word>) -> Client {
+        Client { connection: Some(connection), process: None, names: Vec::new() }
+    }
+
+    /// Takes the words that are there.
+    fn listen(&mut self) {
+        while let Some(connection) = &self.connection {
+            let answered = match connection.try_recv() {
+                Ok(Some(Word::Owner(process, names))) => {
+                    self.process = Some(process.into_inner());
+                    self.names.extend(names);
+                    connection.try_send(()).is_ok()
+                }
+                Ok(Some(Word::Add(named))) => {
+                    self.names.push(named);
+                    connection.try_send(()).is_ok()
+                }
+                Ok(Some(Word::Forget(named))) => {
+                    self.names.retain(|other| *other != named);
+                    true
+                }
+                Ok(None) => return,
+                Err(_) => false,
+            };
+            if !answered {
+                self.connection = None;
+                // It lives on where it has only executed another program: its memory is gone with that.
+                self.names.retain(|named| !remove(named, false));
+            }
+        }
+    }
+
+    /// Whether nothing is to be waited for any more; the names of who is dead are removed.
+    fn is_over(&mut self) -> bool {
+        let Some(process) = &self.process else { return self.connection.is_none() };
+        let dead = wait(&[process], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty());
+        if dead {
+            self.names.iter().for_each(|named| {
+                remove(named, true);
+            });
+        }
+        dead || (self.connection.is_none() && self.names.is_empty())
+    }
+}
+
+/// Removes a name that is still what it was said to be, of an owner that is `dead` or has given its memory up.
+fn remove(named: &Named, dead: bool) -> bool {
+    let Ok(name) = Name::new(named.name.as_str()) else { return true };
+    let gone = entry::remove(&name, |found| {
+        Ok(*found == named.record && (dead || named.record.owner()? == Owner::Gone))
+    });
+    gone.unwrap_or(false)
+}

@@ -1,0 +1,232 @@
+//! What stands under a name: whose memory it is, and where that process has it.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | `ipcname` and a NUL |
+//! | 8..12 | the version of this layout |
+//! | 12..16 | the number of the memory's descriptor in its owner |
+//! | 16..20 | the owner's pid |
+//! | 20..24 | 0 |
+//! | 24..32 | when the owner started, in ticks since the machine did (field 22 of proc_pid_stat(5)) |
+//! | 32..40 | the owner's pid namespace, by its inode |
+//! | 40..56 | the machine's boot id |
+//! | 56..72 | device and inode of the memory file |
+//! | 72..80 | the memory's length |
+//! | 80..96 | the owner's family, by what its reaper's address is made of |
+//!
+//! # Who is gone
+//!
+//! | found | the owner |
+//! |---|---|
+//! | another boot id | is gone |
+//! | another pid namespace | cannot be judged from here: it counts as living |
+//! | no process of that number, or a dead one nobody has waited for | is gone |
+//! | a process that started at another time | is gone, and this is another one |
+//! | its descriptor of that number is there, and is this file | lives |
+//! | it is not, or is another file | has given it up: by exec, for a name goes before its memory does |
+//! | it must not be looked at | counts as living |
+
+use std::fs;
+use std::io::ErrorKind;
+
+use bytemuck::{Pod, Zeroable};
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
+use serde::{Deserialize, Serialize};
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use crate::{Error, Result, Segment};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"ipcname\0");
+const VERSION: u32 = 1;
+
+/// See the module's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
+#[repr(C)]
+pub(crate) struct Record {
+    magic: u64,
+    version: u32,
+    descriptor: u32,
+    pid: u32,
+    reserved: u32,
+    started: u64,
+    namespace: u64,
+    boot: [u8; 16],
+    device: u64,
+    inode: u64,
+    len: u64,
+    family: [u8; 16],
+}
+
+/// How long a record is.
+pub(crate) const LENGTH: usize = size_of::<Record>();
+
+/// What becomes of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Lives,
+    Gone,
+    /// In a pid namespace where this process does not see it.
+    Elsewhere,
+}
+
+impl Record {
+    /// Of memory that this process has, which is of such a family.
+    ///
+    /// # Errors
+    /// [`Error::Os`]: there is no /proc, or it cannot be read.
+    pub(crate) fn of(segment: &Segment, family: [u8; 16]) -> Result<Record> {
+        let pid = std::process::id();
+        let failed = |error| Error::os("could not tell when this process started: /proc/self/stat", error);
+        let (_, started) = life(pid).map_err(failed)?;
+        let stat = rustix::fs::fstat(segment)
+            .map_err(|error| Error::os("could not look at a segment: fstat", error))?;
+        Ok(Record {
+            magic: MAGIC,
+            version: VERSION,
+            descriptor: segment.as_fd().as_raw_fd() as u32,
+            pid,
+            reserved: 0,
+            started,
+            namespace: namespace()?,
+            boot: boot()?,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: segment.len() as u64,
+            family,
+        })
+    }
+
+    /// What a file holds; `Err` says why that is no record.
+    pub(crate) fn parse(bytes: &[u8; LENGTH]) -> Result<Record, String> {
+        let record: Record = bytemuck::pod_read_unaligned(bytes);
+        if record.magic != MAGIC {
+            return Err("it does not begin as one of this crate does".to_owned());
+        }
+        if record.version != VERSION {
+            return Err(format!("its layout is version {}, and this program's is {VERSION}", record.version));
+        }
+        Ok(record)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        bytemuck::bytes_of(self)
+    }
+
+    /// # Errors
+    /// [`Error::Os`]: there is no /proc, or it cannot be read.
+    pub(crate) fn owner(&self) -> Result<Owner> {
+        // What is read first shows that there is a /proc, so that what is not found there is not there.
+        if self.boot != boot()? {
+            return Ok(Owner::Gone);
+        }
+        if self.namespace != namespace()? {
+            return Ok(Owner::Elsewhere);
+        }
+        match life(self.pid) {
+            Ok(('Z' | 'X' | 'x', _)) => return Ok(Owner::Gone),
+            Ok((_, started)) if started != self.started => return Ok(Owner::Gone),
+            Ok(_) => {}
+            // A /proc that hides processes (hidepid) says the same of those that live.
+            Err(error) if is_nothing(&error) => {
+                return Ok(if exists(self.pid) { Owner::Lives } else { Owner::Gone });
+            }
+            Err(_) => return Ok(Owner::Lives),
+        }
+        match rustix::fs::stat(self.place()) {
+            Ok(stat) if self.is(&stat) => Ok(Owner::Lives),
+            Ok(_) | Err(Errno::NOENT | Errno::SRCH) => Ok(Owner::Gone),
+            Err(Errno::NOMEM) => {
+                Err(Error::os(format!("could not look at {}: stat", self.place()), Errno::NOMEM))
+            }
+            Err(_) => Ok(Owner::Lives),
+        }
+    }
+
+    /// The memory, from where its owner has it; `None`: it has it no more.
+    ///
+    /// # Errors
+    /// [`Error::NotASegment`]: it is not what the record says; [`Error::Os`]: it cannot be opened; what [`Segment::from_fd`] says.
+    pub(crate) fn open(&self) -> Result<Option<Segment>> {
+        let failed = |error| Error::os(format!("could not open {}", self.place()), error);
+        // First as a path: to open what is no file of memory may do something.
+        let path = match rustix::fs::open(self.place(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
+            other => other.map_err(failed)?,
+        };
+        if !self.is(&rustix::fs::fstat(&path).map_err(failed)?) {
+            return Ok(None);
+        }
+        let again = format!("/proc/self/fd/{}", path.as_raw_fd());
+        let file: OwnedFd =
+            rustix::fs::open(again, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        let segment = Segment::from_fd(file)?;
+        if segment.len() as u64 != self.len {
+            let why = format!("it has {} bytes, and its name says {}", segment.len(), self.len);
+            return Err(Error::not_a_segment(why));
+        }
+        Ok(Some(segment))
+    }
+
+    /// The owner, to wait for its death, if it lives and is of this family.
+    pub(crate) fn watch(&self, family: [u8; 16]) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
+        let process = (self.family == family).then(|| pidfd_open(pid, PidfdFlags::empty()))?.ok()?;
+        // Looked at when it cannot become another any more.
+        (self.owner().ok()? == Owner::Lives).then_some(process)
+    }
+
+    fn place(&self) -> String {
+        format!("/proc/{}/fd/{}", self.pid, self.descriptor)
+    }
+
+    fn is(&self, stat: &Stat) -> bool {
+        let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+        regular && (stat.st_dev, stat.st_ino) == (self.device, self.inode)
+    }
+}
+
+fn is_nothing(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+/// Whether there is a process of that number.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+/// A process's state letter, and when it started.
+fn life(pid: u32) -> std::io::Result<(char, u64)> {
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    let strange = || std::io::Error::other("it is not as proc_pid_stat(5) says");
+    // The name, in brackets, may hold anything, brackets too.
+    let end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(strange)?;
+    let text = std::str::from_utf8(&stat[end + 1..]).map_err(|_| strange())?;
+    let mut fields = text.split_ascii_whitespace();
+    let state = fields.next().and_then(|state| state.chars().next()).ok_or_else(strange)?;
+    let started = fields.nth(18).and_then(|started| started.parse().ok()).ok_or_else(strange)?;
+    Ok((state, started))
+}
+
+/// The pid namespace of this process, by its inode.
+fn namespace() -> Result<u64> {
+    let stat = rustix::fs::stat("/proc/self/ns/pid");
+    stat.map(|stat| stat.st_ino).map_err(|error| Error::os("could not tell the pid namespace: stat", error))
+}
+
+fn boot() -> Result<[u8; 16]> {
+    const FILE: &str = "/proc/sys/kernel/random/boot_id";
+    let text =
+        fs::read_to_string(FILE).map_err(|error| Error::os(format!("could not read {FILE}"), error))?;
+    let digits: String = text.trim().chars().filter(|letter| *letter != '-').collect();
+    let number = u128::from_str_radix(&digits, 16);
+    number
+        .map(u128::to_be_bytes)
+        .map_err(|error| Error::os(format!("could not read {FILE}"), std::io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The reaper: whose names it removes, whose it leaves, and what it does not hear.
+
+use rustix::process::Signal;
+
+use super::*;
+
+#[test]
+fn a_killed_owners_name_goes_and_the_memory_stays() {
+    let _leaks = leaks();
+    for context in [Context::exec(), Context::fork_server()] {
+        let owner = Owner::start(context.builder(), &fresh("killed"));
+        let attached = SharedMemory::attach(&owner.name).unwrap();
+        let name = owner.kill();
+        // From the moment of its death, whoever removes it.
+        assert!(matches!(SharedMemory::attach(&name), Err(Error::NotFound { .. })));
+        gone(&name);
+        assert_eq!(text(&attached), "owned");
+    }
+}
+
+#[test]
+fn the_names_of_the_living_stay() {
+    let _leaks = leaks();
+    let ours = SharedMemory::new(5).unwrap();
+    let (one, other) = (Owner::start(exec(), &fresh("one")), Owner::start(exec(), &fresh("other")));
+    gone(&one.kill());
+    assert!(stands(ours.name()) && stands(&other.name));
+    assert_eq!(text(&SharedMemory::attach(&other.name).unwrap()), "owned");
+    let name = other.end();
+    assert!(!stands(&name), "a normal end takes it away itself");
+}
+
+/// An owner that ends without dropping anything.
+#[test]
+fn a_name_goes_with_exit_as_well() {
+    let _leaks = leaks();
+    let name = fresh("exit");
+    let exits = |name: String| -> () {
+        std::mem::forget(SharedMemory::create(name, 1).unwrap());
+        std::process::exit(0);
+    };
+    exec().spawn(exits, (name.clone(),)).unwrap().join().unwrap_err();
+    gone(&name);
+}
+
+/// A child's function: makes each name that it hears, and answers how many reapers it has started.
+fn make_names(theirs: Connection<usize, String>) {
+    let mut all = Vec::new();
+    while let Ok(name) = theirs.recv() {
+        all.push(SharedMemory::create(name, 1).unwrap());
+        theirs.send(reapers().len()).unwrap();
+    }
+}
+
+struct Maker {
+    child: Child<()>,
+    line: Connection<String, usize>,
+}
+
+impl Maker {
+    fn start(builder: Builder) -> Maker {
+        let (line, theirs) = duplex().unwrap();
+        Maker { child: builder.spawn(make_names, (theirs,)).unwrap(), line }
+    }
+
+    /// Has it make a name; gives how many reapers it has.
+    fn make(&self, name: &str) -> usize {
+        self.line.send(name.to_owned()).unwrap();
+        self.line.recv_timeout(GENEROUS).unwrap().unwrap()
+    }
+
+    fn kill(self) {
+        self.child.kill().unwrap();
+        self.child.join().unwrap_err();
+    }
+}
+
+#[test]
+fn one_process_serves_a_family() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        // Started before there was any name, and by both methods.
+        let makers = [Maker::start(exec()), Maker::start(Context::fork_server().builder())];
+        let names = [fresh("one"), fresh("other")];
+        let pid = reaper();
+        for (maker, name) in makers.iter().zip(&names) {
+            assert_eq!(maker.make(name), 0);
+        }
+        makers.into_iter().for_each(Maker::kill);
+        names.iter().for_each(|name| gone(name));
+        assert_eq!(reapers(), [pid]);
+    });
+}
+
+#[test]
+fn it_does_not_hear_what_is_meant_for_others() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let memory = SharedMemory::new(1).unwrap();
+        let owner = Owner::start(exec(), &fresh("deaf"));
+        let pid = reaper();
+        for number in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+            signal(pid, number);
+        }
+        gone(&owner.kill());
+        assert_eq!(reapers(), [pid]);
+        assert!(stands(memory.name()));
+    });
+}
+
+#[test]
+fn another_one_is_started_and_told_of_the_names_there_are() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let names = [fresh("before"), fresh("after")];
+        let maker = Maker::start(exec());
+        assert_eq!(maker.make(&names[0]), 0);
+        let first = reaper();
+        signal(first, Signal::KILL);
+        assert!(wait_until(GENEROUS, || ipc_testkit::process_gone(first) || reapers().is_empty()));
+        // Its next name finds it gone.
+        maker.make(&names[1]);
+        maker.kill();
+        names.iter().for_each(|name| gone(name));
+    });
+}
+
+/// An owner that makes no name after the reaper's death is looked after by the next one all the same.
+#[test]
+fn the_next_one_watches_over_owners_that_do_not_come() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let _own = SharedMemory::new(1).unwrap();
+        let owner = Owner::start(exec(), &fresh("silent"));
+        let first = reaper();
+        signal(first, Signal::KILL);
+        assert!(wait_until(GENEROUS, || ipc_testkit::process_gone(first) || reapers().is_empty()));
+        let _more = SharedMemory::new(1).unwrap();
+        assert!(stands(&owner.name));
+        gone(&owner.kill());
+    });
+}
+
+/// Killed with the owner, it leaves the name; the next one finds it.
+#[test]
+fn the_next_one_removes_what_nobody_was_left_to_remove() {
+    let _leaks = leaks();
+    let name = fresh("left");
+    joined(exec().authkey(AuthKey::random().unwrap()), super::memory::leave_a_name, (name.clone(),));
+    in_a_family(|| drop(SharedMemory::new(1).unwrap()));
+    gone(&name);
+}
+
+#[test]
+fn it_ends_with_its_last_owner() {
+    let _leaks = leaks();
+    let pid = joined(
+        exec().authkey(AuthKey::random().unwrap()),
+        || {
+            let _memory = SharedMemory::new(1).unwrap();
+            reaper()
+        },
+        (),
+    );
+    assert!(wait_until(GENEROUS, || ipc_testkit::process_gone(pid)));
+}
+
+#[test]
+fn it_keeps_nothing_of_who_started_it() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        std::env::set_current_dir("/tmp").unwrap();
+        let mask = || {
+            let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+            status.lines().find(|line| line.starts_with("SigBlk")).map(str::to_owned)
+        };
+        let before = mask();
+        let _memory = SharedMemory::new(1).unwrap();
+        assert_eq!(mask(), before, "the caller's signal mask");
+        let pid = reaper();
+        let link = |what: &str| fs::read_link(format!("/proc/{pid}/{what}")).unwrap();
+        assert_eq!(link("cwd"), PathBuf::from("/"));
+        for stream in 0..3 {
+            assert_eq!(link(&format!("fd/{stream}")), PathBuf::from("/dev/null"));
+        }
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        assert!(open < 16, "{open} descriptors");
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        assert!(!maps.contains("/memfd:ipc-segment"), "it has nobody's memory");
+    });
+}
