@@ -70,7 +70,10 @@ fn objects() -> &'static Objects {
         let values: [Value<u64>; LOCKS] = std::array::from_fn(|n| Value::new(n as u64).unwrap());
         let recursive = RLock::new().unwrap();
         let mut segments: Vec<Segment> = values.iter().map(|value| value.segment().clone()).collect();
-        segments.push(Packed::new(&recursive).unwrap().open().unwrap());
+        // As it is sent: the segment, its place in an arena, and the lock that was given to it.
+        let ((segment, _, _), _): ((Segment, u32, u32), Option<u8>) =
+            Packed::new(&recursive).unwrap().open().unwrap();
+        segments.push(segment);
         Objects { values, recursive, segments }
     })
 }
