@@ -146,8 +146,19 @@ pub mod modelled {
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;
 
-    /// The calling thread and the real kernel, for a test's own users of a gate.
+    /// What another process may do at any time to memory that objects of this one stand in.
     #[cfg(feature = "crash-points")]
+    pub fn scribble(segment: &crate::Segment, at: usize, bytes: &[u8]) -> crate::Result<()> {
+        segment.poke(at, bytes)
+    }
+
+    /// What another process may see there.
+    #[cfg(feature = "crash-points")]
+    pub fn peek(segment: &crate::Segment, at: usize, into: &mut [u8]) -> crate::Result<()> {
+        segment.peek(at, into)
+    }
+
+    /// The calling thread and the real kernel, for who sleeps at a gate of its own: a test, and the crates above.
     pub fn kernel() -> Option<impl system::System + Copy> {
         crate::sys::kernel::Kernel::current().ok()
     }
