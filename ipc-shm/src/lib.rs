@@ -44,8 +44,6 @@
 //! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Memory has no name, so nothing is
 //! left behind by who is killed: it is freed with the last process that has it. A name is had on request, and is gone with its owner, however that dies.
 //!
-//! Not there yet: named shared memory, `ShareableList`.
-//!
 //! # Death is an ordinary event
 //!
 //! | who dies (`kill -9` included) | who notices | what happens |
@@ -111,6 +109,7 @@ mod value;
 pub use arena::Arena;
 pub use array::Array;
 pub use atomic::{Atomic, AtomicInteger, AtomicPrimitive};
+pub use bytemuck;
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
 pub use ipc_core::primitive::time::Until;

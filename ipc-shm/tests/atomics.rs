@@ -225,7 +225,7 @@ fn on_an_older_kernel() {
 const CELL: usize = 104;
 
 fn write(segment: &Segment, bytes: &[u8]) {
-    scribble(&segment, CELL, bytes).unwrap();
+    scribble(segment, CELL, bytes).unwrap();
 }
 
 /// What another process writes beside a small value keeps nobody from being woken, and what is no `bool` is one.

@@ -96,7 +96,10 @@ fn raw_arrays() {
     assert_eq!((array.get(0).unwrap(), copy.get(0).unwrap()), (9, 1));
     assert!(RawArray::<u64>::zeroed(0).unwrap().to_vec().is_empty());
     assert_eq!(RawArray::from_slice(&[(); 3]).unwrap().iter().count(), 3);
-    assert_eq!(format!("{:?}", RawArray::from_slice(&[1_u8, 2]).unwrap()), "RawArray { len: 2, first: [1, 2], .. }");
+    assert_eq!(
+        format!("{:?}", RawArray::from_slice(&[1_u8, 2]).unwrap()),
+        "RawArray { len: 2, first: [1, 2], .. }"
+    );
     assert!(RawArray::<u64>::zeroed(usize::MAX / 4).is_err());
 }
 

@@ -133,7 +133,8 @@ impl Arena {
         Ok(Arena { place: Place::by_itself(segment, LOCK), shape })
     }
 
-    /// Gives the place of an object back; from now on every handle of it, here and elsewhere, is refused with [`Error::Freed`].
+    /// Gives the place of an object back; from now on every handle of it, here and elsewhere, is refused with [`Error::Freed`]. With a [`Lock`](crate::Lock)
+    /// that was given to others, these are refused as well.
     ///
     /// ```
     /// use ipc_shm::{Arena, Array, Error};

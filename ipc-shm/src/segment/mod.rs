@@ -104,7 +104,8 @@ impl Segment {
         Segment::create(len, Pages::Reserved)
     }
 
-    /// A segment of `len` bytes, all zero, of which each page is taken when it is first touched. For large ones that are used in part.
+    /// A segment of `len` bytes, all zero, of which each page is taken when it is first touched. For large ones that are used in part, and for what
+    /// is to grow: a segment's length is sealed, so it is made as long as it may ever become.
     ///
     /// The price: where memory is short at that time, touching a page is no error but **SIGBUS, or the OOM killer's SIGKILL**, for this process or
     /// another one. Only RLIMIT_FSIZE and the process's addresses are compared with `len`.
