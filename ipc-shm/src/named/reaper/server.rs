@@ -7,6 +7,7 @@ use ipc_core::{Connection, Listener, wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Named, Word, client};
+use crate::crash::reached as step;
 use crate::named::entry;
 use crate::named::name::Name;
 use crate::named::record::Owner;
@@ -23,12 +24,14 @@ struct Client {
 
 /// The reaper's life; `first` is who has started it.
 pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
+    step("reaper: born");
     signals::ignore_endings();
     // What is sent to the whole group of who started it, SIGKILL too, is not for it.
     let _ = rustix::process::setsid();
     // Two descriptors an owner.
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    step("reaper: apart");
     let mut clients = vec![Client::new(first)];
     let family = client::family().ok();
     for (name, record) in entry::sweep() {
@@ -42,6 +45,7 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
             None => drop(entry::remove_stale(&name)),
         }
     }
+    step("reaper: looked around");
     // Somebody who connects when it has none left finds it gone, and starts another.
     while !clients.is_empty() {
         let connections = clients.iter().flat_map(|client| &client.connection).map(|one| one as &dyn AsFd);
@@ -55,9 +59,11 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
         clients.iter_mut().for_each(Client::listen);
         clients.retain_mut(|client| !client.is_over());
         while let Ok(Some(connection)) = listener.try_accept() {
+            step("reaper: accepted");
             clients.push(Client::new(connection));
         }
     }
+    step("reaper: about to end");
 }
 
 impl Client {
@@ -70,15 +76,22 @@ impl Client {
         while let Some(connection) = &self.connection {
             let answered = match connection.try_recv() {
                 Ok(Some(Word::Owner(process, names))) => {
+                    step("reaper: owner heard");
                     self.process = Some(process.into_inner());
                     self.names.extend(names);
-                    connection.try_send(()).is_ok()
+                    let sent = connection.try_send(()).is_ok();
+                    step("reaper: owner answered");
+                    sent
                 }
                 Ok(Some(Word::Add(named))) => {
+                    step("reaper: name heard");
                     self.names.push(named);
-                    connection.try_send(()).is_ok()
+                    let sent = connection.try_send(()).is_ok();
+                    step("reaper: name answered");
+                    sent
                 }
                 Ok(Some(Word::Forget(named))) => {
+                    step("reaper: name given back");
                     self.names.retain(|other| *other != named);
                     true
                 }
@@ -86,6 +99,7 @@ impl Client {
                 Err(_) => false,
             };
             if !answered {
+                step("reaper: owner has hung up");
                 self.connection = None;
                 // It lives on where it has only executed another program: its memory is gone with that.
                 self.names.retain(|named| !remove(named, false));
@@ -98,9 +112,11 @@ impl Client {
         let Some(process) = &self.process else { return self.connection.is_none() };
         let dead = wait(&[process], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty());
         if dead {
+            step("reaper: owner is dead");
             self.names.iter().for_each(|named| {
                 remove(named, true);
             });
+            step("reaper: owner is buried");
         }
         dead || (self.connection.is_none() && self.names.is_empty())
     }
