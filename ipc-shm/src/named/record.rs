@@ -6,7 +6,7 @@
 //! | 8..12 | the version of this layout |
 //! | 12..16 | the number of the memory's descriptor in its owner |
 //! | 16..20 | the owner's pid |
-//! | 20..24 | 0 |
+//! | 20..24 | its number among its owner's names: two for the same memory differ |
 //! | 24..32 | when the owner started, in ticks since the machine did (field 22 of proc_pid_stat(5)) |
 //! | 32..40 | the owner's pid namespace, by its inode |
 //! | 40..56 | the machine's boot id |
@@ -28,6 +28,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 use rustix::fs::{Mode, OFlags, Stat};
@@ -42,6 +43,9 @@ use crate::{Error, Result, Segment};
 const MAGIC: u64 = u64::from_le_bytes(*b"ipcname\0");
 const VERSION: u32 = 1;
 
+/// How many records this process has made.
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
 /// See the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
 #[repr(C)]
@@ -50,7 +54,7 @@ pub(crate) struct Record {
     version: u32,
     descriptor: u32,
     pid: u32,
-    reserved: u32,
+    serial: u32,
     started: u64,
     namespace: u64,
     boot: [u8; 16],
@@ -88,7 +92,7 @@ impl Record {
             version: VERSION,
             descriptor: segment.as_fd().as_raw_fd() as u32,
             pid,
-            reserved: 0,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             started,
             namespace: namespace()?,
             boot: boot()?,

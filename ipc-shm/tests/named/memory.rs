@@ -95,6 +95,31 @@ fn only_the_owner_unlinks_and_once() {
     assert!(stands(next.name()));
 }
 
+/// Two names for the same memory were the same record: who was refused took the other's away.
+#[test]
+fn a_refused_second_name_leaves_the_first() {
+    let _leaks = leaks();
+    let name = fresh("second");
+    let segment = Segment::new(5).unwrap();
+    let first = SharedMemory::of(&name, segment.clone()).unwrap();
+    assert!(matches!(SharedMemory::of(&name, segment), Err(Error::AlreadyExists { .. })));
+    assert!(SharedMemory::attach(&name).is_ok());
+    first.unlink().unwrap();
+}
+
+#[test]
+fn an_old_handle_does_not_take_a_new_name_away() {
+    let _leaks = leaks();
+    let name = fresh("old");
+    let segment = Segment::new(5).unwrap();
+    let first = SharedMemory::of(&name, segment.clone()).unwrap();
+    fs::remove_file(path(&name)).unwrap();
+    let second = SharedMemory::of(&name, segment).unwrap();
+    drop(first);
+    assert!(SharedMemory::attach(&name).is_ok());
+    second.unlink().unwrap();
+}
+
 #[test]
 fn somebody_has_removed_the_file() {
     let _leaks = leaks();
