@@ -316,3 +316,30 @@ fn a_forked_copy_is_no_owner() {
         assert_eq!(text(&memory), "child");
     });
 }
+
+/// The owner seemed to have started at another time, and its name was taken over.
+#[test]
+fn an_owner_in_another_time_namespace_lives() {
+    const NAME: &str = "IPC_TEST_NAME_OF_ANOTHER_TIME";
+    if let Ok(name) = std::env::var(NAME) {
+        assert!(matches!(SharedMemory::create(&name, 1), Err(Error::AlreadyExists { .. })));
+        assert_eq!(text(&SharedMemory::attach(&name).unwrap()), "there");
+        return;
+    }
+    let _leaks = leaks();
+    let unshare = |program: &std::ffi::OsStr| {
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", "100000"]).arg(program);
+        command
+    };
+    if !unshare("true".as_ref()).output().is_ok_and(|output| output.status.success()) {
+        return ipc_testkit::not_here("no time namespace can be made");
+    }
+    let memory = SharedMemory::new(5).unwrap();
+    memory.write(0, b"there").unwrap();
+    let mut there = unshare(std::env::current_exe().unwrap().as_os_str());
+    there.args(["--exact", "memory::an_owner_in_another_time_namespace_lives"]);
+    let there = there.env(NAME, memory.name()).output().unwrap();
+    assert!(there.status.success(), "{}", String::from_utf8_lossy(&there.stdout));
+    assert!(stands(memory.name()));
+}
