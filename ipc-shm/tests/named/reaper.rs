@@ -1,5 +1,7 @@
 //! The reaper: whose names it removes, whose it leaves, and what it does not hear.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use super::*;
@@ -187,5 +189,35 @@ fn it_keeps_nothing_of_who_started_it() {
         assert!(open < 16, "{open} descriptors");
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         assert!(!maps.contains("/memfd:ipc-segment"), "it has nobody's memory");
+    });
+}
+
+/// A thread that waited for the reaper's answer held up all others that took a name away.
+#[test]
+fn a_name_goes_while_another_thread_waits_for_the_reaper() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let (unlinked, dropped) = (SharedMemory::new(1).unwrap(), SharedMemory::new(1).unwrap());
+        let pid = reaper();
+        signal(pid, Signal::STOP);
+        let (tell, told) = std::sync::mpsc::channel();
+        let creator = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            SharedMemory::new(1).map(drop)
+        });
+        let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap().as_raw_nonzero());
+        let sleeps = || fs::read_to_string(&stat).unwrap().contains(") S ");
+        assert!(wait_until(GENEROUS, || (0..50).all(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            sleeps()
+        })));
+        let start = Instant::now();
+        unlinked.unlink().unwrap();
+        drop(dropped);
+        let took = start.elapsed();
+        signal(pid, Signal::CONT);
+        creator.join().unwrap().unwrap();
+        // The one that waits does so for 20 seconds.
+        assert!(took < Duration::from_secs(10), "{took:?}");
     });
 }
