@@ -221,3 +221,37 @@ fn a_name_goes_while_another_thread_waits_for_the_reaper() {
         assert!(took < Duration::from_secs(10), "{took:?}");
     });
 }
+
+/// The time that a process has used, in ticks of which there are a hundred a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// It could let nobody in, and asked again at once for as long as somebody stood there.
+#[test]
+fn without_descriptors_it_waits() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        // It has looked for what is left over before it answers a second time.
+        let _first = (SharedMemory::new(1).unwrap(), SharedMemory::new(1).unwrap());
+        let pid = reaper();
+        // Up to the first that it does not have.
+        let has = |number: &u64| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+        let open = (0..).find(|number| !has(number)).unwrap();
+        let process = rustix::process::Pid::from_raw(pid.cast_signed());
+        let limit = rustix::process::Rlimit { current: Some(open), maximum: Some(1000) };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        let maker = Maker::start(exec());
+        let before = ticks(pid);
+        maker.line.send(fresh("late")).unwrap();
+        // It stands before the reaper meanwhile.
+        std::thread::sleep(Duration::from_secs(1));
+        let used = ticks(pid) - before;
+        let limit = rustix::process::Rlimit { current: Some(1000), maximum: Some(1000) };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        assert!(maker.line.recv_timeout(GENEROUS).unwrap().is_some());
+        assert!(used < 10, "{used} ticks of 100");
+    });
+}
