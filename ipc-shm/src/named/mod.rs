@@ -15,7 +15,7 @@
 //! # How it is kept
 //!
 //! The memory is a [`Segment`], a sealed memory file without a name. What stands in `/dev/shm` under the name is a record of 96 bytes: who
-//! the owner is (pid, start time, pid namespace, boot id), under which number it has the file, and which file that is. To attach is to read
+//! the owner is (pid, start time, namespaces, boot id), under which number it has the file, and which file that is. To attach is to read
 //! the record, to see that the owner lives, and to open its `/proc/PID/fd/N`; if that is not the file, the name names nothing.
 //!
 //! # Death

@@ -6,9 +6,10 @@
 //! | 8..12 | the version of this layout |
 //! | 12..16 | the number of the memory's descriptor in its owner |
 //! | 16..20 | the owner's pid |
-//! | 20..24 | 0 |
-//! | 24..32 | when the owner started, in ticks since the machine did (field 22 of proc_pid_stat(5)) |
-//! | 32..40 | the owner's pid namespace, by its inode |
+//! | 20..24 | its number among its owner's names: two for the same memory differ |
+//! | 24..32 | when the owner started, in ticks since the machine did (field 22 of proc_pid_stat(5)), by the clock of its time namespace |
+//! | 32..36 | the owner's pid namespace, by its inode, which has 32 bits |
+//! | 36..40 | its time namespace, by its inode; 0 where the kernel has none |
 //! | 40..56 | the machine's boot id |
 //! | 56..72 | device and inode of the memory file |
 //! | 72..80 | the memory's length |
@@ -21,13 +22,17 @@
 //! | another boot id | is gone |
 //! | another pid namespace | cannot be judged from here: it counts as living |
 //! | no process of that number, or a dead one nobody has waited for | is gone |
-//! | a process that started at another time | is gone, and this is another one |
+//! | a process that started at another time, in this time namespace | is gone, and this is another one |
 //! | its descriptor of that number is there, and is this file | lives |
 //! | it is not, or is another file | has given it up: by exec, for a name goes before its memory does |
 //! | it must not be looked at | counts as living |
+//!
+//! When a process started, the kernel tells by the clock of whoever reads it (time_namespaces(7)): in another time namespace than the owner's
+//! that says nothing, and the descriptor alone is looked at.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 use rustix::fs::{Mode, OFlags, Stat};
@@ -42,6 +47,9 @@ use crate::{Error, Result, Segment};
 const MAGIC: u64 = u64::from_le_bytes(*b"ipcname\0");
 const VERSION: u32 = 1;
 
+/// How many records this process has made.
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
 /// See the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
 #[repr(C)]
@@ -50,9 +58,10 @@ pub(crate) struct Record {
     version: u32,
     descriptor: u32,
     pid: u32,
-    reserved: u32,
+    serial: u32,
     started: u64,
-    namespace: u64,
+    namespace: u32,
+    time: u32,
     boot: [u8; 16],
     device: u64,
     inode: u64,
@@ -88,9 +97,10 @@ impl Record {
             version: VERSION,
             descriptor: segment.as_fd().as_raw_fd() as u32,
             pid,
-            reserved: 0,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             started,
             namespace: namespace()?,
+            time: time_namespace()?,
             boot: boot()?,
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -127,7 +137,9 @@ impl Record {
         }
         match life(self.pid) {
             Ok(('Z' | 'X' | 'x', _)) => return Ok(Owner::Gone),
-            Ok((_, started)) if started != self.started => return Ok(Owner::Gone),
+            Ok((_, started)) if started != self.started && self.time == time_namespace()? => {
+                return Ok(Owner::Gone);
+            }
             Ok(_) => {}
             // A /proc that hides processes (hidepid) says the same of those that live.
             Err(error) if is_nothing(&error) => {
@@ -212,9 +224,19 @@ fn life(pid: u32) -> std::io::Result<(char, u64)> {
 }
 
 /// The pid namespace of this process, by its inode.
-fn namespace() -> Result<u64> {
+fn namespace() -> Result<u32> {
     let stat = rustix::fs::stat("/proc/self/ns/pid");
-    stat.map(|stat| stat.st_ino).map_err(|error| Error::os("could not tell the pid namespace: stat", error))
+    stat.map(|stat| stat.st_ino as u32)
+        .map_err(|error| Error::os("could not tell the pid namespace: stat", error))
+}
+
+/// The time namespace of this process, by its inode; 0 before Linux 5.6.
+fn time_namespace() -> Result<u32> {
+    match rustix::fs::stat("/proc/self/ns/time") {
+        Ok(stat) => Ok(stat.st_ino as u32),
+        Err(Errno::NOENT) => Ok(0),
+        Err(error) => Err(Error::os("could not tell the time namespace: stat", error)),
+    }
 }
 
 fn boot() -> Result<[u8; 16]> {

@@ -95,6 +95,31 @@ fn only_the_owner_unlinks_and_once() {
     assert!(stands(next.name()));
 }
 
+/// Two names for the same memory were the same record: who was refused took the other's away.
+#[test]
+fn a_refused_second_name_leaves_the_first() {
+    let _leaks = leaks();
+    let name = fresh("second");
+    let segment = Segment::new(5).unwrap();
+    let first = SharedMemory::of(&name, segment.clone()).unwrap();
+    assert!(matches!(SharedMemory::of(&name, segment), Err(Error::AlreadyExists { .. })));
+    assert!(SharedMemory::attach(&name).is_ok());
+    first.unlink().unwrap();
+}
+
+#[test]
+fn an_old_handle_does_not_take_a_new_name_away() {
+    let _leaks = leaks();
+    let name = fresh("old");
+    let segment = Segment::new(5).unwrap();
+    let first = SharedMemory::of(&name, segment.clone()).unwrap();
+    fs::remove_file(path(&name)).unwrap();
+    let second = SharedMemory::of(&name, segment).unwrap();
+    drop(first);
+    assert!(SharedMemory::attach(&name).is_ok());
+    second.unlink().unwrap();
+}
+
 #[test]
 fn somebody_has_removed_the_file() {
     let _leaks = leaks();
@@ -290,4 +315,31 @@ fn a_forked_copy_is_no_owner() {
         assert!(stands(memory.name()));
         assert_eq!(text(&memory), "child");
     });
+}
+
+/// The owner seemed to have started at another time, and its name was taken over.
+#[test]
+fn an_owner_in_another_time_namespace_lives() {
+    const NAME: &str = "IPC_TEST_NAME_OF_ANOTHER_TIME";
+    if let Ok(name) = std::env::var(NAME) {
+        assert!(matches!(SharedMemory::create(&name, 1), Err(Error::AlreadyExists { .. })));
+        assert_eq!(text(&SharedMemory::attach(&name).unwrap()), "there");
+        return;
+    }
+    let _leaks = leaks();
+    let unshare = |program: &std::ffi::OsStr| {
+        let mut command = Command::new("unshare");
+        command.args(["--time", "--boottime", "100000"]).arg(program);
+        command
+    };
+    if !unshare("true".as_ref()).output().is_ok_and(|output| output.status.success()) {
+        return ipc_testkit::not_here("no time namespace can be made");
+    }
+    let memory = SharedMemory::new(5).unwrap();
+    memory.write(0, b"there").unwrap();
+    let mut there = unshare(std::env::current_exe().unwrap().as_os_str());
+    there.args(["--exact", "memory::an_owner_in_another_time_namespace_lives"]);
+    let there = there.env(NAME, memory.name()).output().unwrap();
+    assert!(there.status.success(), "{}", String::from_utf8_lossy(&there.stdout));
+    assert!(stands(memory.name()));
 }

@@ -1,5 +1,7 @@
 //! The reaper: whose names it removes, whose it leaves, and what it does not hear.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use super::*;
@@ -187,5 +189,69 @@ fn it_keeps_nothing_of_who_started_it() {
         assert!(open < 16, "{open} descriptors");
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         assert!(!maps.contains("/memfd:ipc-segment"), "it has nobody's memory");
+    });
+}
+
+/// A thread that waited for the reaper's answer held up all others that took a name away.
+#[test]
+fn a_name_goes_while_another_thread_waits_for_the_reaper() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let (unlinked, dropped) = (SharedMemory::new(1).unwrap(), SharedMemory::new(1).unwrap());
+        let pid = reaper();
+        signal(pid, Signal::STOP);
+        let (tell, told) = std::sync::mpsc::channel();
+        let creator = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            SharedMemory::new(1).map(drop)
+        });
+        let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap().as_raw_nonzero());
+        let sleeps = || fs::read_to_string(&stat).unwrap().contains(") S ");
+        assert!(wait_until(GENEROUS, || (0..50).all(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            sleeps()
+        })));
+        let start = Instant::now();
+        unlinked.unlink().unwrap();
+        drop(dropped);
+        let took = start.elapsed();
+        signal(pid, Signal::CONT);
+        creator.join().unwrap().unwrap();
+        // The one that waits does so for 20 seconds.
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    });
+}
+
+/// The time that a process has used, in ticks of which there are a hundred a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// It could let nobody in, and asked again at once for as long as somebody stood there.
+#[test]
+fn without_descriptors_it_waits() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        // It has looked for what is left over before it answers a second time.
+        let _first = (SharedMemory::new(1).unwrap(), SharedMemory::new(1).unwrap());
+        let pid = reaper();
+        // Up to the first that it does not have.
+        let has = |number: &u64| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+        let open = (0..).find(|number| !has(number)).unwrap();
+        let process = rustix::process::Pid::from_raw(pid.cast_signed());
+        let limit = rustix::process::Rlimit { current: Some(open), maximum: Some(1000) };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        let maker = Maker::start(exec());
+        let before = ticks(pid);
+        maker.line.send(fresh("late")).unwrap();
+        // It stands before the reaper meanwhile.
+        std::thread::sleep(Duration::from_secs(1));
+        let used = ticks(pid) - before;
+        let limit = rustix::process::Rlimit { current: Some(1000), maximum: Some(1000) };
+        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        assert!(maker.line.recv_timeout(GENEROUS).unwrap().is_some());
+        assert!(used < 10, "{used} ticks of 100");
     });
 }

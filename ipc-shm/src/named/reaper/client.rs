@@ -3,7 +3,7 @@
 //! One connection a process, made with its first name and kept to its end: it is also what keeps the reaper. A forked copy makes its own.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use ipc_core::primitive::process::Incarnation;
@@ -32,7 +32,10 @@ const TRIES: u32 = 4;
 
 struct Client {
     incarnation: Incarnation,
+    /// Held for as long as the reaper takes to answer.
     state: Mutex<State>,
+    /// Names that are gone, of which the reaper is to be told: by whoever has the state. Held for a moment.
+    gone: Mutex<Vec<Named>>,
 }
 
 #[derive(Default)]
@@ -45,13 +48,41 @@ struct State {
 
 static CLIENT: Kept<Client> = Kept::new();
 
-fn state() -> MutexGuard<'static, State> {
+fn client() -> &'static Client {
     let known = CLIENT.get();
-    let client = match known {
+    match known {
         Some(client) if client.incarnation.is_this() => client,
-        _ => CLIENT.replace(known, Client { incarnation: Incarnation::this(), state: Mutex::default() }),
-    };
-    client.state.lock().unwrap_or_else(PoisonError::into_inner)
+        _ => {
+            let incarnation = Incarnation::this();
+            CLIENT.replace(known, Client { incarnation, state: Mutex::default(), gone: Mutex::default() })
+        }
+    }
+}
+
+impl Client {
+    fn gone(&self) -> MutexGuard<'_, Vec<Named>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something that may wait for the reaper.
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let result = f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.settle();
+        result
+    }
+
+    /// Tells the reaper of the names that are gone, unless another thread has the state, which does it afterwards.
+    fn settle(&self) {
+        while !self.gone().is_empty() {
+            let mut state = match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let gone = std::mem::take(&mut *self.gone());
+            gone.into_iter().for_each(|named| state.forget(named));
+        }
+    }
 }
 
 /// Tells the reaper of a name that this process is about to make. It is answered when this returns.
@@ -60,16 +91,17 @@ fn state() -> MutexGuard<'static, State> {
 /// [`Error::Reaper`]: there is none, and none can be had.
 pub(crate) fn add(name: &Name, record: Record) -> Result<()> {
     let named = Named { name: name.as_str().to_owned(), record };
-    let mut state = state();
-    state.names.push(named.clone());
-    // One that has died is noticed here, and one more is started then.
-    if state.tell(Word::Add(named.clone())).is_ok() {
-        return Ok(());
-    }
-    state.reaper = None;
-    state.introduce().map_err(|why| {
-        state.names.retain(|other| *other != named);
-        Error::Reaper { why }
+    client().with(|state| {
+        state.names.push(named.clone());
+        // One that has died is noticed here, and one more is started then.
+        if state.tell(Word::Add(named.clone())).is_ok() {
+            return Ok(());
+        }
+        state.reaper = None;
+        state.introduce().map_err(|why| {
+            state.names.retain(|other| *other != named);
+            Error::Reaper { why }
+        })
     })
 }
 
@@ -78,28 +110,36 @@ pub(crate) fn add(name: &Name, record: Record) -> Result<()> {
 /// # Errors
 /// As [`add`].
 pub(crate) fn confirm() -> Result<()> {
-    let mut state = state();
-    let lives =
-        state.reaper.as_ref().is_some_and(|reaper| matches!(reaper.poll(Some(Duration::ZERO)), Ok(false)));
-    if lives {
-        return Ok(());
-    }
-    state.reaper = None;
-    state.introduce().map_err(|why| Error::Reaper { why })
+    client().with(|state| {
+        let lives = state
+            .reaper
+            .as_ref()
+            .is_some_and(|reaper| matches!(reaper.poll(Some(Duration::ZERO)), Ok(false)));
+        if lives {
+            return Ok(());
+        }
+        state.reaper = None;
+        state.introduce().map_err(|why| Error::Reaper { why })
+    })
 }
 
-/// Tells it that a name is gone.
+/// Tells it that a name is gone, or has it told by the thread that waits for it.
 pub(crate) fn forget(name: &Name, record: Record) {
-    let named = Named { name: name.as_str().to_owned(), record };
-    let mut state = state();
-    state.names.retain(|other| *other != named);
-    let told = state.reaper.as_ref().map(|reaper| reaper.send_timeout(Word::Forget(named), COURTESY).is_ok());
-    if told == Some(false) {
-        state.reaper = None;
-    }
+    let client = client();
+    client.gone().push(Named { name: name.as_str().to_owned(), record });
+    client.settle();
 }
 
 impl State {
+    fn forget(&mut self, named: Named) {
+        self.names.retain(|other| *other != named);
+        let told =
+            self.reaper.as_ref().map(|reaper| reaper.send_timeout(Word::Forget(named), COURTESY).is_ok());
+        if told == Some(false) {
+            self.reaper = None;
+        }
+    }
+
     /// Says a word and waits for the answer.
     fn tell(&self, word: Word) -> Result<(), String> {
         let Some(reaper) = &self.reaper else { return Err("there is none".to_owned()) };

@@ -1,7 +1,7 @@
 //! The reaper itself: one thread, which waits for words and for deaths.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::{Connection, Listener, wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,6 +12,9 @@ use crate::named::entry;
 use crate::named::name::Name;
 use crate::named::record::Owner;
 use crate::sys::signals;
+
+/// How long nobody is let in after somebody could not be, for want of a descriptor: the listener is ready all that time.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A process that has names.
 struct Client {
@@ -46,24 +49,40 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
         }
     }
     step("reaper: looked around");
+    let mut opens: Option<Instant> = None;
     // Somebody who connects when it has none left finds it gone, and starts another.
     while !clients.is_empty() {
+        let closed = opens.map(|opens| opens.saturating_duration_since(Instant::now()));
+        let closed = closed.filter(|left| !left.is_zero());
         let connections = clients.iter().flat_map(|client| &client.connection).map(|one| one as &dyn AsFd);
         let processes = clients.iter().flat_map(|client| &client.process).map(|one| one as &dyn AsFd);
-        let all: Vec<&dyn AsFd> =
-            [&listener as &dyn AsFd].into_iter().chain(connections).chain(processes).collect();
+        let door = closed.is_none().then_some(&listener as &dyn AsFd);
+        let all: Vec<&dyn AsFd> = door.into_iter().chain(connections).chain(processes).collect();
         // Without memory or descriptors for a poll it can do nothing; its owners start another.
-        if wait(&all, None).is_err() {
+        if wait(&all, closed).is_err() {
             return;
         }
         clients.iter_mut().for_each(Client::listen);
         clients.retain_mut(|client| !client.is_over());
-        while let Ok(Some(connection)) = listener.try_accept() {
-            step("reaper: accepted");
-            clients.push(Client::new(connection));
+        if closed.is_none() {
+            opens = admit(&listener, &mut clients);
         }
     }
     step("reaper: about to end");
+}
+
+/// Lets in who is there; gives when the next may come, if that is later.
+fn admit(listener: &Listener, clients: &mut Vec<Client>) -> Option<Instant> {
+    loop {
+        match listener.try_accept() {
+            Ok(Some(connection)) => {
+                step("reaper: accepted");
+                clients.push(Client::new(connection));
+            }
+            Ok(None) => return None,
+            Err(_) => return Some(Instant::now() + PAUSE),
+        }
+    }
 }
 
 impl Client {

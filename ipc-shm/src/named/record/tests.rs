@@ -41,6 +41,18 @@ fn who_has_its_memory_lives_and_others_are_gone() {
     assert_eq!(one.owner().unwrap(), Owner::Gone);
 }
 
+/// In another time namespace all processes seem to have started at another time.
+#[test]
+fn when_an_owner_started_says_nothing_in_another_time_namespace() {
+    let segment = Segment::new(5).unwrap();
+    let mut one = record(&segment);
+    (one.started, one.time) = (one.started + 10_000_000, one.time ^ 1);
+    assert_eq!(one.owner().unwrap(), Owner::Lives);
+    assert!(one.watch([7; 16]).is_some());
+    drop(segment);
+    assert_eq!(one.owner().unwrap(), Owner::Gone);
+}
+
 #[test]
 fn a_dead_child_that_nobody_has_waited_for_is_gone() {
     let mut child = std::process::Command::new("true").spawn().unwrap();
