@@ -91,16 +91,16 @@ impl RawLock {
 
     /// Says that the data is whole again, after [`Taken::OwnerDied`] or [`Taken::Panicked`]. Only its owner's word counts.
     pub fn repaired(&self) {
-        if self.is_mine() {
-            self.0.state.store(0, Relaxed);
+        if let Ok(kernel) = kernel() {
+            word::repaired(&kernel, &self.0);
         }
     }
 
     /// Notes that its owner panicked with the data in its hands; the next owners are told, until one says that it is
     /// [repaired](RawLock::repaired). Only its owner's word counts.
     pub fn poison(&self) {
-        if self.is_mine() {
-            self.0.state.store(self.0.state.load(Relaxed) | word::PANICKED, Relaxed);
+        if let Ok(kernel) = kernel() {
+            word::poison(&kernel, &self.0);
         }
     }
 
@@ -111,13 +111,8 @@ impl RawLock {
         self.0.depth.store(0, Relaxed);
     }
 
-    /// How often its owner has it: for a recursive lock, who counts in here.
-    pub(crate) fn depth(&self) -> u32 {
-        self.0.depth.load(Relaxed)
-    }
-
-    pub(crate) fn set_depth(&self, depth: u32) {
-        self.0.depth.store(depth, Relaxed);
+    pub(crate) fn node(&self) -> &Node {
+        &self.0
     }
 }
 
