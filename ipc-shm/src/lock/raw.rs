@@ -14,16 +14,47 @@ use crate::sys::robust_list::NoList;
 ///
 /// It belongs to the *thread* that took it. It protects nothing by itself: see [`Lock`](crate::Lock) for the safe form.
 ///
-/// ```
-/// use ipc_shm::raw::{RawLock, Taken};
-/// use ipc_shm::Until;
+/// It is for memory of one's own: here a segment, in which it stands before what it protects.
 ///
-/// let lock = Box::leak(Box::new(RawLock::new()));      // memory that stays
-/// // SAFETY: it is never freed.
-/// unsafe {
-///     assert_eq!(lock.take(Until::Forever), Ok(Taken::Whole));
-///     lock.free();
+/// ```
+/// use std::cell::UnsafeCell;
+///
+/// use ipc_core::spawn;
+/// use ipc_shm::raw::{RawLock, Taken};
+/// use ipc_shm::{Segment, Until};
+///
+/// #[repr(C)]
+/// struct Counter {
+///     lock: RawLock,
+///     count: UnsafeCell<u64>,
 /// }
+///
+/// fn add(segment: Segment, n: u64) -> u64 {
+///     // SAFETY: 48 bytes at a page boundary, mapped as long as `segment` is, and nothing else's. Zeros are a free lock.
+///     let counter = unsafe { segment.as_ptr().cast::<Counter>().as_ref() };
+///     // SAFETY: mapped until it is freed, below.
+///     match unsafe { counter.lock.take(Until::Forever) } {
+///         Ok(Taken::Whole) => {}
+///         Ok(_) => counter.lock.repaired(),            // one number is never half changed
+///         Err(refused) => panic!("{refused:?}"),
+///     }
+///     // SAFETY: whoever touches the count has the lock.
+///     let count = unsafe { &mut *counter.count.get() };
+///     *count += n;
+///     let now = *count;
+///     // SAFETY: as above.
+///     unsafe { counter.lock.free() };
+///     now
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let segment = Segment::new(size_of::<Counter>())?;
+/// let child = spawn(add, (segment.clone(), 20))?;
+/// add(segment.clone(), 1);
+/// child.join()?;
+/// assert_eq!(add(segment, 21), 42);
+/// # Ok(())
+/// # }
 /// ```
 #[repr(transparent)]
 #[derive(Default)]
