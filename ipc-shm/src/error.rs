@@ -174,6 +174,7 @@ impl Error {
             Refused::TimedOut => Error::TimedOut,
             Refused::AlreadyHeld => Error::AlreadyHeld,
             Refused::TooMany => Error::TooManyLocks,
+            Refused::TooDeep => Error::TooDeep,
             Refused::Lost => Error::Lost,
             Refused::Freed => Error::Freed,
             Refused::Damaged => Error::Damaged,

@@ -1,6 +1,6 @@
 //! Every interleaving of the lock's word and of the gate, with death in it: `cargo xtask loom ipc-shm`.
 //!
-//! What is checked is the crate's own code (`lock/word.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
+//! What is checked is the crate's own code (`lock/word.rs`, `lock/recursion.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
 //! what the kernel does: it looks at the locks that the thread holds, and at the word that it has announced. A victim dies at each named
 //! point in turn.
 //!
@@ -19,3 +19,21 @@ mod gate;
 mod kernel;
 #[path = "loom/lock.rs"]
 mod lock;
+#[path = "loom/poison.rs"]
+mod poison;
+#[path = "loom/recursive.rs"]
+mod recursive;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Models in which somebody dies at one of the points, and the next. A life tells whether it came to that: some must, in each.
+fn dies_at_each(points: &[&'static str], life: fn(&'static str) -> bool) {
+    for &point in points {
+        let died = Arc::new(AtomicBool::new(false));
+        let theirs = died.clone();
+        loom::model(move || _ = theirs.fetch_or(life(point), Relaxed));
+        assert!(died.load(Relaxed), "nobody comes to {point}");
+    }
+}

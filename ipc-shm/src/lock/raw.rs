@@ -14,16 +14,47 @@ use crate::sys::robust_list::NoList;
 ///
 /// It belongs to the *thread* that took it. It protects nothing by itself: see [`Lock`](crate::Lock) for the safe form.
 ///
-/// ```
-/// use ipc_shm::raw::{RawLock, Taken};
-/// use ipc_shm::Until;
+/// It is for memory of one's own: here a segment, in which it stands before what it protects.
 ///
-/// let lock = Box::leak(Box::new(RawLock::new()));      // memory that stays
-/// // SAFETY: it is never freed.
-/// unsafe {
-///     assert_eq!(lock.take(Until::Forever), Ok(Taken::Whole));
-///     lock.free();
+/// ```
+/// use std::cell::UnsafeCell;
+///
+/// use ipc_core::spawn;
+/// use ipc_shm::raw::{RawLock, Taken};
+/// use ipc_shm::{Segment, Until};
+///
+/// #[repr(C)]
+/// struct Counter {
+///     lock: RawLock,
+///     count: UnsafeCell<u64>,
 /// }
+///
+/// fn add(segment: Segment, n: u64) -> u64 {
+///     // SAFETY: 48 bytes at a page boundary, mapped as long as `segment` is, and nothing else's. Zeros are a free lock.
+///     let counter = unsafe { segment.as_ptr().cast::<Counter>().as_ref() };
+///     // SAFETY: mapped until it is freed, below.
+///     match unsafe { counter.lock.take(Until::Forever) } {
+///         Ok(Taken::Whole) => {}
+///         Ok(_) => counter.lock.repaired(),            // one number is never half changed
+///         Err(refused) => panic!("{refused:?}"),
+///     }
+///     // SAFETY: whoever touches the count has the lock.
+///     let count = unsafe { &mut *counter.count.get() };
+///     *count += n;
+///     let now = *count;
+///     // SAFETY: as above.
+///     unsafe { counter.lock.free() };
+///     now
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let segment = Segment::new(size_of::<Counter>())?;
+/// let child = spawn(add, (segment.clone(), 20))?;
+/// add(segment.clone(), 1);
+/// child.join()?;
+/// assert_eq!(add(segment, 21), 42);
+/// # Ok(())
+/// # }
 /// ```
 #[repr(transparent)]
 #[derive(Default)]
@@ -91,16 +122,16 @@ impl RawLock {
 
     /// Says that the data is whole again, after [`Taken::OwnerDied`] or [`Taken::Panicked`]. Only its owner's word counts.
     pub fn repaired(&self) {
-        if self.is_mine() {
-            self.0.state.store(0, Relaxed);
+        if let Ok(kernel) = kernel() {
+            word::repaired(&kernel, &self.0);
         }
     }
 
     /// Notes that its owner panicked with the data in its hands; the next owners are told, until one says that it is
     /// [repaired](RawLock::repaired). Only its owner's word counts.
     pub fn poison(&self) {
-        if self.is_mine() {
-            self.0.state.store(self.0.state.load(Relaxed) | word::PANICKED, Relaxed);
+        if let Ok(kernel) = kernel() {
+            word::poison(&kernel, &self.0);
         }
     }
 
@@ -111,13 +142,8 @@ impl RawLock {
         self.0.depth.store(0, Relaxed);
     }
 
-    /// How often its owner has it: for a recursive lock, who counts in here.
-    pub(crate) fn depth(&self) -> u32 {
-        self.0.depth.load(Relaxed)
-    }
-
-    pub(crate) fn set_depth(&self, depth: u32) {
-        self.0.depth.store(depth, Relaxed);
+    pub(crate) fn node(&self) -> &Node {
+        &self.0
     }
 }
 

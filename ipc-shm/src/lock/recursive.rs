@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use ipc_core::primitive::time::Until;
 use serde::{Deserialize, Serialize};
 
-use super::word::{Refused, Taken};
-use crate::crash;
+use super::word::Taken;
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
 use crate::{Arena, Error, Result, Segment, Value};
@@ -113,77 +112,46 @@ impl RLock {
 
     /// How often the calling thread has it.
     pub fn depth(&self) -> u32 {
-        let lock = self.0.place().lock();
-        if lock.is_mine() && !self.0.place().is_freed() { lock.depth() } else { 0 }
+        let place = self.0.place();
+        if place.is_freed() { 0 } else { place.rlock().depth() }
     }
 
     fn take(&self, until: Until) -> Result<RLockGuard<'_>> {
         let place = self.0.place();
-        let lock = place.lock();
-        // What stands there now may be another's, and this thread may have that one's lock.
-        if place.is_freed() {
-            return Err(Error::Freed);
-        }
-        if lock.is_mine() {
-            let deeper = lock.depth().checked_add(1).ok_or(Error::TooDeep)?;
-            lock.set_depth(deeper);
-            crash::reached("recursive: taken once more");
-        } else {
-            let (taken, held) = place.take(until).map_err(|refused| match refused {
-                Refused::Busy => Error::WouldBlock,
-                Refused::TimedOut => Error::TimedOut,
-                other => Error::refused(other),
-            })?;
-            // There is no data of ours that could be wrong: who is told of a death need not repair anything here.
-            lock.repaired();
-            lock.set_depth(0);
-            match taken {
-                Taken::Whole => {}
-                Taken::OwnerDied(pid) => return Err(Error::OwnerDied { pid }),
-                Taken::Panicked => return Err(Error::Poisoned),
+        let told = match place.take_again(until).map_err(Error::refused)? {
+            Taken::Whole => {
+                return Ok(RLockGuard { place, panicking: std::thread::panicking(), thread: PhantomData });
             }
-            lock.set_depth(1);
-            crash::reached("recursive: taken");
-            // From here on it is the guards that hold it.
-            std::mem::forget(held);
-        }
-        Ok(RLockGuard { place, panicking: std::thread::panicking(), thread: PhantomData })
+            Taken::OwnerDied(pid) => Error::OwnerDied { pid },
+            Taken::Panicked => Error::Poisoned,
+        };
+        // There is no data of ours that could be wrong: who is told of it need not repair anything here.
+        place.rlock().repaired();
+        place.free_once();
+        Err(told)
     }
 }
 
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
-        let lock = self.place.lock();
-        // A forked copy of its owner has the guard as well, and not the lock.
-        if !lock.is_mine() {
-            return;
-        }
         if !self.panicking && std::thread::panicking() {
-            lock.poison();
+            self.place.rlock().poison();
         }
-        let left = lock.depth().saturating_sub(1);
-        // Before the word is free: the next owner counts from the beginning.
-        lock.set_depth(left);
-        if left == 0 {
-            crash::reached("recursive: given back");
-            self.place.free();
-        } else {
-            crash::reached("recursive: given back once");
-        }
+        // A forked copy of its owner has the guard as well, and not the lock: it changes nothing.
+        self.place.free_once();
     }
 }
 
 impl fmt::Debug for RLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lock = self.0.place().lock();
-        let depth = if lock.is_locked() { lock.depth() } else { 0 };
-        f.debug_struct("RLock").field("owner", &self.0.owner()).field("depth", &depth).finish()
+        let lock = self.0.place().rlock();
+        f.debug_struct("RLock").field("owner", &self.0.owner()).field("depth", &lock.count()).finish()
     }
 }
 
 impl fmt::Debug for RLockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RLockGuard").field("depth", &self.place.lock().depth()).finish()
+        f.debug_struct("RLockGuard").field("depth", &self.place.rlock().depth()).finish()
     }
 }
 

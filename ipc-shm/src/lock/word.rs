@@ -71,6 +71,8 @@ pub enum Refused {
     AlreadyHeld,
     /// The thread holds as many as the kernel looks after.
     TooMany,
+    /// Its owner has taken it 2³²−1 times. (Said of a recursive lock only.)
+    TooDeep,
     /// Nobody has repaired what a dead owner left.
     Lost,
     /// It stood in an arena, and was freed. (Not said by the word: by who finds the generation changed.)
@@ -141,6 +143,8 @@ fn judge<S: System>(system: &S, node: &Node, died: bool, state: u32) -> Result<T
     let state = if died && dead != 0 {
         node.dead.store(dead, Relaxed);
         state | DIED
+    } else if mutant::is("a panic is told once") {
+        state & !PANICKED
     } else {
         state
     };
@@ -206,11 +210,37 @@ fn contend<S: System>(
         let woken = system.wait(&node.word, seen | WAITERS, until);
         system.crash_point("sleeper: woken");
         if woken == Woken::TimedOut {
+            if mutant::is("who gives up takes the bit along") {
+                node.word.fetch_and(!WAITERS, SeqCst);
+            }
             return Err(Refused::TimedOut);
         }
         slept = WAITERS;
         seen = node.word.load(Relaxed);
     }
+}
+
+/// Says that the data is whole again, whatever was told. Only its owner's word counts.
+pub fn repaired<S: System>(system: &S, node: &Node) {
+    if !system.holds(node) {
+        return;
+    }
+    if mutant::is("what was told is cleared after the word is free") {
+        free(system, node);
+    }
+    node.state.store(0, Relaxed);
+}
+
+/// Notes that its owner panicked with the data in its hands. Only its owner's word counts.
+#[cold]
+pub fn poison<S: System>(system: &S, node: &Node) {
+    if !system.holds(node) {
+        return;
+    }
+    if mutant::is("poison is set after the word is free") {
+        free(system, node);
+    }
+    node.state.store(node.state.load(Relaxed) | PANICKED, Relaxed);
 }
 
 /// Frees a lock that the calling thread has; what a dead owner left and nobody has repaired is lost. `false`: its links had been

@@ -13,6 +13,7 @@ use bytemuck::Pod;
 use ipc_core::primitive::time::Until;
 
 use crate::lock::raw::RawLock;
+use crate::lock::raw_recursive::RawRLock;
 use crate::lock::word::{Refused, Taken};
 use crate::object::Object;
 use crate::{Arena, Lock, Result, Segment};
@@ -193,10 +194,34 @@ impl<T: ?Sized> Place<T> {
         self.lock_alive.is_some_and(is_over) && !self.alive.is_some_and(is_over)
     }
 
-    /// Frees the lock, for who has forgotten what [`take`](Place::take) gave.
-    pub(crate) fn free(&self) {
+    /// The lock, as one that its owner takes again.
+    #[inline]
+    pub(crate) fn rlock(&self) -> &RawRLock {
+        RawRLock::of(self.lock())
+    }
+
+    /// Takes the lock, or takes it once more; the caller gives it back with [`free_once`](Place::free_once).
+    pub(crate) fn take_again(&self, until: Until) -> Result<Taken, Refused> {
+        // Before anything is counted: what stands there now may be another object's, and this thread may have its lock.
+        if self.is_freed() {
+            return Err(Refused::Freed);
+        }
+        // SAFETY: as in `take`.
+        let taken = unsafe { self.rlock().take(until) };
+        if self.is_freed() {
+            if taken.is_ok() {
+                // SAFETY: the memory is mapped as long as `self` is there.
+                unsafe { self.rlock().hand_on() };
+            }
+            return Err(Refused::Freed);
+        }
+        taken
+    }
+
+    /// Gives back once what [`take_again`](Place::take_again) took.
+    pub(crate) fn free_once(&self) {
         // SAFETY: the memory is mapped as long as `self` is there.
-        unsafe { self.lock().free() };
+        unsafe { self.rlock().free() };
     }
 }
 
