@@ -1,4 +1,4 @@
-//! Owners of locks, those who wait for them, those who sleep and wake at a gate, and those who make and free objects of an arena, killed: at each named crash point and at random
+//! Owners of locks, those who wait for them, those who sleep and wake at a gate, those who make and free objects of an arena, who changes items of a list, owners of names and their reaper, killed: at each named crash point and at random
 //! instants, by exec and over a fork server, with the kernel's help (the baton) and without it, and beside robust mutexes of a C library.
 //!
 //! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash`. A test starts programs (this executable

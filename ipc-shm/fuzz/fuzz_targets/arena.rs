@@ -18,28 +18,13 @@ enum Step<'a> {
     /// A handle that is sent to and fro.
     Send(u8),
     /// A ticket that nobody was given.
-    Ticket {
-        entry: u16,
-        generation: u8,
-        array: bool,
-    },
+    Ticket { entry: u16, generation: u8, array: bool },
     /// Anywhere in the first pages: header and books.
-    Books {
-        at: u16,
-        bytes: &'a [u8],
-    },
+    Books { at: u16, bytes: &'a [u8] },
     /// What is said to be under way, and where to look first.
-    UnderWay {
-        tag: u8,
-        start: u32,
-        count: u16,
-        next: u32,
-    },
+    UnderWay { tag: u8, start: u32, count: u16, next: u32 },
     /// In the pages of entries, which stand at the end.
-    Entry {
-        at: u16,
-        bytes: &'a [u8],
-    },
+    Entry { at: u16, bytes: &'a [u8] },
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -107,8 +92,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Ticket { entry, generation, array } => {
                 let sent = ((arena.segment(), u32::from(*entry), u32::from(*generation)), None::<u8>);
                 let sent = Packed::new(&sent).unwrap();
-                let came =
-                    if *array { sent.open().map(Object::Array) } else { sent.open().map(Object::Value) };
+                let came = if *array { sent.open().map(Object::Array) } else { sent.open().map(Object::Value) };
                 came.iter().for_each(exercise);
             }
             Step::Books { at, bytes } => write(usize::from(*at) % 4096, bytes),

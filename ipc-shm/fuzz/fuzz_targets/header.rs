@@ -230,7 +230,7 @@ fn raw_array<T: Pod + PartialEq + std::fmt::Debug>(segment: &Segment) {
 }
 
 /// It is what was stored last, and a wait ends in time: the gate may hold anything.
-fn atomic<T: AtomicInteger + PartialEq + std::fmt::Debug>(segment: &Segment, [one, two]: [T; 2]) {
+fn atomic<T: AtomicInteger + PartialEq + std::fmt::Debug + Send + 'static>(segment: &Segment, [one, two]: [T; 2]) {
     let Some(atomic) = taken::<Atomic<T>>(segment) else { return };
     let before = atomic.load(SeqCst);
     assert_eq!(atomic.wait_timeout(before, US), None);
