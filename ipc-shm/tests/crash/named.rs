@@ -15,7 +15,7 @@ use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
 use crate::{METHODS, bury, context, crash_points, mine, points, program};
 
-/// The parts of who may die at a step of `remover`, which is anybody's who takes a name away.
+/// Who dies: the steps of `remover` are anybody's who takes a name away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Part {
     /// It makes names and unlinks them.
