@@ -1,4 +1,5 @@
-//! Crash points of the locks, of the gate, of arenas, of lists and of names: where `tests/crash.rs` has processes killed. Nothing without the feature `crash-points`.
+//! Crash points of the locks, of the gate, of arenas, of lists and of names: where `tests/crash.rs` has processes killed. Nothing without the
+//! feature `crash-points`.
 //!
 //! The places themselves stand in the algorithms (`System::crash_point`), where the models have threads die as well; how a
 //! process is told to die is ipc-core's matter (`sys/crash.rs` there).

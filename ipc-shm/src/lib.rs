@@ -142,6 +142,12 @@ pub mod modelled {
     pub use crate::gate;
     pub use crate::lock::{recursion, system, word};
 
+    /// What the fuzz target `record` reads.
+    #[cfg(feature = "named")]
+    pub mod record {
+        pub use crate::named::bytes::{Found, found, of};
+    }
+
     /// Where `tests/crash.rs` has processes killed.
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;

@@ -1,5 +1,5 @@
-//! Owners of locks, those who wait for them, those who sleep and wake at a gate, and those who make and free objects of an arena, killed: at each named crash point and at random
-//! instants, by exec and over a fork server, with the kernel's help (the baton) and without it, and beside robust mutexes of a C library.
+//! Owners of locks, those who wait for them, those who sleep and wake at a gate, those who make and free objects of an arena, those who change
+//! items of a list, owners of names and their reaper, killed: at each named crash point and at random instants, by exec and over a fork server, with the kernel's help (the baton) and without it, and beside robust mutexes of a C library.
 //!
 //! `cargo xtask crash [--full] [--seed N] ipc-shm`, or `cargo test --test crash`. A test starts programs (this executable
 //! again), which arm a point (`src/crash.rs`) for their children, see who dies there, and then go through the lock or the gate themselves. What is

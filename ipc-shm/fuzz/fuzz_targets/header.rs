@@ -1,14 +1,17 @@
-//! Hostile bytes in a segment that is said to be a Value, an Array or a lock: an object or an error, and what is taken for an object
+//! Hostile bytes in a segment that is said to be a Value, an Array, a lock, an atomic or one without a lock: an object or an error, and what is taken for an object
 //! can be used: no panic, no access beyond the segment, nobody waits longer than his timeout.
 #![no_main]
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use ipc_core::Packed;
 use ipc_shm::modelled::{peek, scribble};
-use ipc_shm::{Array, Error, Lock, LockError, Pod, RLock, Segment, Value};
+use ipc_shm::{
+    Array, Atomic, AtomicInteger, Error, Lock, LockError, Pod, RLock, RawArray, RawValue, Segment, Value,
+};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Debug, Arbitrary)]
@@ -23,6 +26,9 @@ enum Begin<'a> {
     Array,
     Lock,
     RLock,
+    RawValue,
+    RawArray,
+    Atomic,
     /// Nothing of ours, of any length.
     Bytes(&'a [u8]),
 }
@@ -46,6 +52,7 @@ enum Patch<'a> {
     },
 }
 
+const US: Duration = Duration::from_micros(50);
 const MS: Duration = Duration::from_millis(1);
 
 /// An object, whose segment is used again: with what stood there first.
@@ -68,7 +75,7 @@ impl Object {
 }
 
 thread_local! {
-    static OBJECTS: RefCell<Option<[Object; 4]>> = const { RefCell::new(None) };
+    static OBJECTS: RefCell<Option<[Object; 7]>> = const { RefCell::new(None) };
 }
 
 /// The segment of what has no other way to it.
@@ -86,12 +93,20 @@ fn open<T: ipc_core::Message>(segment: &Segment) -> Option<T> {
     Packed::new(&sent).unwrap().open().ok()
 }
 
+/// As [`open`], of what has no lock to be sent with.
+fn alone<T: ipc_core::Message>(segment: &Segment) -> Option<T> {
+    Packed::new(&(segment.clone(), 0_u32, 0_u32)).unwrap().open().ok()
+}
+
 fn begin(begin: &Begin<'_>) -> Segment {
     let number = match begin {
         Begin::Value => 0,
         Begin::Array => 1,
         Begin::Lock => 2,
         Begin::RLock => 3,
+        Begin::RawValue => 4,
+        Begin::RawArray => 5,
+        Begin::Atomic => 6,
         Begin::Bytes(bytes) => {
             let segment = Segment::lazy(bytes.len().max(1)).unwrap();
             scribble(&segment, 0, bytes).unwrap();
@@ -105,6 +120,9 @@ fn begin(begin: &Begin<'_>) -> Segment {
                 Object::new(Array::from_iter(0..16_u32).unwrap().segment().clone()),
                 Object::new(segment_of(&Lock::new().unwrap())),
                 Object::new(segment_of(&RLock::new().unwrap())),
+                Object::new(RawValue::new(7_u64).unwrap().segment().clone()),
+                Object::new(RawArray::from_iter(0..16_u32).unwrap().segment().clone()),
+                Object::new(Atomic::new(7_u64).unwrap().segment().clone()),
             ]
         });
         objects[number].again()
@@ -175,6 +193,59 @@ fn array<T: Pod + PartialEq>(segment: &Segment) {
     }
 }
 
+/// Taken from the segment, and as it is sent: both say the same.
+fn taken<T>(segment: &Segment) -> Option<T>
+where
+    T: ipc_core::Message + TryFrom<Segment, Error = Error>,
+{
+    match T::try_from(segment.clone()) {
+        Ok(object) => {
+            assert!(alone::<T>(segment).is_some());
+            Some(object)
+        }
+        Err(Error::NotASegment { why }) => {
+            assert!(!why.is_empty() && alone::<T>(segment).is_none());
+            None
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn raw_value<T: Pod + PartialEq + std::fmt::Debug>(segment: &Segment) {
+    let Some(value) = taken::<RawValue<T>>(segment) else { return };
+    assert!(64 + size_of::<T>() <= segment.len());
+    let one = value.get();
+    value.set(T::zeroed());
+    assert_eq!(value.get(), T::zeroed());
+    value.set(one);
+    assert_eq!(value.copy().unwrap().get(), one);
+}
+
+fn raw_array<T: Pod + PartialEq + std::fmt::Debug>(segment: &Segment) {
+    let Some(array) = taken::<RawArray<T>>(segment) else { return };
+    let len = array.len();
+    assert!(size_of::<T>() == 0 || 64 + len * size_of::<T>() <= segment.len());
+    assert!(matches!(array.get(len), Err(Error::OutOfBounds { .. })));
+    assert!(array.set(len, T::zeroed()).is_err() && array.get_range(..=len).is_err());
+    if size_of::<T>() > 0 || len < 1000 {
+        let all = array.to_vec();
+        assert_eq!((all.len(), array.iter().len()), (len, len));
+        array.copy_from_slice(&all).unwrap();
+        assert_eq!(array.get_range(..).unwrap(), all);
+    }
+}
+
+/// It is what was stored last, and a wait ends in time: the gate may hold anything.
+fn atomic<T: AtomicInteger + PartialEq + std::fmt::Debug + Send + 'static>(segment: &Segment, [one, two]: [T; 2]) {
+    let Some(atomic) = taken::<Atomic<T>>(segment) else { return };
+    let before = atomic.load(SeqCst);
+    assert_eq!(atomic.wait_timeout(before, US), None);
+    assert_eq!(atomic.swap(one, SeqCst), before);
+    atomic.store(two, SeqCst);
+    assert_eq!(atomic.wait_timeout(one, US), Some(two));
+    assert_eq!(atomic.load(SeqCst), two);
+}
+
 fuzz_target!(|input: Input<'_>| {
     let segment = begin(&input.begin);
     let patched = || input.patches.iter().take(8).for_each(|one| patch(&segment, one));
@@ -198,5 +269,21 @@ fuzz_target!(|input: Input<'_>| {
         let _ = (format!("{lock:?}"), lock.depth());
         drop((outer, inner));
         assert_eq!(lock.depth(), 0);
+    }
+    patched();
+    raw_value::<u64>(&segment);
+    patched();
+    raw_value::<[u8; 40]>(&segment);
+    raw_array::<u32>(&segment);
+    raw_array::<u64>(&segment);
+    raw_array::<()>(&segment);
+    patched();
+    atomic::<u64>(&segment, [1, 1 << 40]);
+    patched();
+    atomic::<i16>(&segment, [1, -1]);
+    patched();
+    if let Some(flag) = taken::<Atomic<bool>>(&segment) {
+        flag.store(true, SeqCst);
+        assert!(flag.load(SeqCst) && flag.fetch_not(SeqCst) && !flag.load(SeqCst));
     }
 });

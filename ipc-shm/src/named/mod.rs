@@ -48,6 +48,7 @@
 //! given out (`Process-2` is the next). Where no process can be started, in a sandbox or a shared library that is loaded by
 //! another program, nothing can be named ([`Error::Reaper`](crate::Error::Reaper)).
 
+pub(crate) mod bytes;
 pub(crate) mod entry;
 pub(crate) mod memory;
 pub(crate) mod name;

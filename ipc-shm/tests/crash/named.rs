@@ -15,7 +15,7 @@ use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
 use crate::{METHODS, bury, context, crash_points, mine, points, program};
 
-/// The parts of who may die at a step of `remover`, which is anybody's who takes a name away.
+/// Who dies: the steps of `remover` are anybody's who takes a name away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Part {
     /// It makes names and unlinks them.
@@ -157,6 +157,7 @@ fn kill_owner(family: &Family, points: &CrashPoints, point: &str, heir: bool, rn
     });
     assert!(died, "nobody has died");
     bury(&mut victim);
+    points.disarm();
     assert!(names_nothing(&name));
     // What an heir has found is no name of this family's, until one makes it anew.
     family.is_clean(if heir { &["own", "near"] } else { &["near"] });
@@ -219,6 +220,8 @@ fn kill_reaper_of_the_dead(family: &Family, points: &CrashPoints, point: &str, r
         wait_until(SHORT, || points.kills(point) > before)
     });
     assert!(came, "nobody comes to {point}");
+    // The first one's may have come late, for the second.
+    points.disarm();
     if let Some(near) = neighbour.take_if(|_| rng.below(2) == 0) {
         // Owner and reaper, before the family's next name.
         end(near);
