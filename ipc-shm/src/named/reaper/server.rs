@@ -12,6 +12,9 @@ use crate::named::name::Name;
 use crate::named::record::Owner;
 use crate::sys::signals;
 
+/// How long the first owner, which has begun to speak, may take.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// How long nobody is let in after somebody could not be, for want of a descriptor: the listener is ready all that time.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,7 +46,10 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
     // Two descriptors an owner.
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    // It waits for the answer, which the look at all names there are must not hold up.
+    let _ = wait(&[&first], Some(FIRST));
     let mut clients = vec![Client::new(first)];
+    clients.iter_mut().for_each(Client::listen);
     let family = client::family().ok();
     for (name, record) in entry::sweep() {
         let named = Named { name: name.as_str().to_owned(), record };
