@@ -1,4 +1,4 @@
-//! Crash points of the locks, of the gate and of arenas: where `tests/crash.rs` has processes killed. Nothing without the feature `crash-points`.
+//! Crash points of the locks, of the gate, of arenas, of lists and of names: where `tests/crash.rs` has processes killed. Nothing without the feature `crash-points`.
 //!
 //! The places themselves stand in the algorithms (`System::crash_point`), where the models have threads die as well; how a
 //! process is told to die is ipc-core's matter (`sys/crash.rs` there).
@@ -8,7 +8,7 @@ use crate::sys::robust_list::Thread;
 
 /// All points; the part before the colon says who dies there.
 #[cfg(feature = "crash-points")]
-pub const POINTS: [&str; 40] = [
+pub const POINTS: [&str; 72] = [
     "locker: announced",
     "locker: taken",
     "locker: linked",
@@ -49,6 +49,38 @@ pub const POINTS: [&str; 40] = [
     "arena: data freed",
     "arena: entry freed",
     "arena: unmade",
+    "list: about to change",
+    "list: item is none",
+    "list: bytes are there",
+    "list: value is there",
+    "list: item is whole",
+    "name: about to tell",
+    "name: address bound",
+    "name: reaper started",
+    "name: told",
+    "name: record written",
+    "name: published",
+    "name: confirmed",
+    "name: found taken",
+    "name: free again",
+    "name: forgotten",
+    "remover: found",
+    "remover: locked",
+    "remover: sure",
+    "remover: unlinked",
+    "reaper: born",
+    "reaper: apart",
+    "reaper: looked around",
+    "reaper: accepted",
+    "reaper: owner heard",
+    "reaper: owner answered",
+    "reaper: name heard",
+    "reaper: name answered",
+    "reaper: name given back",
+    "reaper: owner has hung up",
+    "reaper: owner is dead",
+    "reaper: owner is buried",
+    "reaper: about to end",
 ];
 
 /// Kills this process, if it is to die here.

@@ -126,17 +126,36 @@ pub fn wait<S: System, W: State, T>(
     if until == Until::Now {
         return None;
     }
-    let nothing = mutant::is("a sleeper announces nothing");
-    let before = (!nothing).then(|| system.announce(gate));
+    let _announced = (!mutant::is("a sleeper announces nothing")).then(|| Announced::new(system, gate));
     let found = sleep(system, gate, state, until, &mut look, &more);
     system.crash_point("gate: found");
     if found.is_some() && more(state.load()) && !mutant::is("nothing is passed on") {
         system.wake(&gate.word, 1);
     }
-    if let Some(before) = before {
-        system.retract(before);
-    }
     found
+}
+
+/// A gate that is announced, until this is dropped: by a panic of `look` or `change`, too. Left standing, the announcement would have the kernel
+/// write to a place that may be something else by the time the thread ends.
+struct Announced<'a, S: System> {
+    system: &'a S,
+    before: Option<S::Announced>,
+}
+
+impl<'a, S: System> Announced<'a, S> {
+    #[inline(always)]
+    fn new(system: &'a S, gate: &Node) -> Announced<'a, S> {
+        Announced { system, before: Some(system.announce(gate)) }
+    }
+}
+
+impl<S: System> Drop for Announced<'_, S> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.system.retract(before);
+        }
+    }
 }
 
 /// The same for who has announced the gate, and passes the wake-up on that it was given if it finds something.
@@ -199,11 +218,11 @@ pub fn change<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnO
     attempt(system, gate, most, || (true, change()))
 }
 
-/// The same for a change that may turn out to be none: then nobody is woken. `change` says first whether it is one.
+/// The same for a change that may turn out to be none: then nobody is woken. `change` says first whether it is one. If it panics, it has
+/// changed nothing.
 #[inline]
 pub fn attempt<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> (bool, R)) -> R {
-    let nothing = mutant::is("a waker announces nothing");
-    let before = (!nothing).then(|| system.announce(gate));
+    let _announced = (!mutant::is("a waker announces nothing")).then(|| Announced::new(system, gate));
     system.crash_point("gate: about to change");
     let (changed, result) = change();
     if changed {
@@ -214,9 +233,6 @@ pub fn attempt<S: System, R>(system: &S, gate: &Node, most: u32, change: impl Fn
         }
     }
     system.crash_point("gate: woke");
-    if let Some(before) = before {
-        system.retract(before);
-    }
     result
 }
 

@@ -44,8 +44,6 @@
 //! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Memory has no name, so nothing is
 //! left behind by who is killed: it is freed with the last process that has it. A name is had on request, and is gone with its owner, however that dies.
 //!
-//! Not there yet: named shared memory, `ShareableList`.
-//!
 //! # Death is an ordinary event
 //!
 //! | who dies (`kill -9` included) | who notices | what happens |
@@ -111,6 +109,7 @@ mod value;
 pub use arena::Arena;
 pub use array::Array;
 pub use atomic::{Atomic, AtomicInteger, AtomicPrimitive};
+pub use bytemuck;
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
 pub use ipc_core::primitive::time::Until;
@@ -146,8 +145,19 @@ pub mod modelled {
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;
 
-    /// The calling thread and the real kernel, for a test's own users of a gate.
+    /// What another process may do at any time to memory that objects of this one stand in.
     #[cfg(feature = "crash-points")]
+    pub fn scribble(segment: &crate::Segment, at: usize, bytes: &[u8]) -> crate::Result<()> {
+        segment.poke(at, bytes)
+    }
+
+    /// What another process may see there.
+    #[cfg(feature = "crash-points")]
+    pub fn peek(segment: &crate::Segment, at: usize, into: &mut [u8]) -> crate::Result<()> {
+        segment.peek(at, into)
+    }
+
+    /// The calling thread and the real kernel, for who sleeps at a gate of its own: a test, and the crates above.
     pub fn kernel() -> Option<impl system::System + Copy> {
         crate::sys::kernel::Kernel::current().ok()
     }

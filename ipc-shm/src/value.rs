@@ -58,12 +58,16 @@ use crate::{Error, Lock, Result};
 /// | `c` | `u8`; in an array also [as text](crate::Array::text) | | `u` | `u32`, a `char`'s number |
 ///
 /// `bool` and `char` are none of them, as not all bits are one: a flag is an [`Atomic<bool>`](crate::Atomic) or a `u8`. A structure
-/// is one by its derive, if it has no padding; the program needs bytemuck with its feature `derive` then.
+/// is one by its derive, if it has no padding.
+///
+/// A program that receives one takes its type for the same by its name, without paths, its size and its alignment: two builds in which a field has changed
+/// its meaning, and none of these, are not told apart. Then a new name does it.
 ///
 /// ```
 /// use ipc_shm::{Pod, Value, Zeroable};
 ///
 /// #[derive(Clone, Copy, Pod, Zeroable)]
+/// #[bytemuck(crate = "ipc_shm::bytemuck")] // or a dependency on bytemuck
 /// #[repr(C)]
 /// struct Point {
 ///     x: f64,
@@ -93,7 +97,7 @@ impl<T: Pod> Value<T> {
     /// A new shared value, in a segment of its own: a page of memory, and a descriptor.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] and [`Error::Os`], as of [`Segment::new`]; [`Error::Invalid`] for a type that is aligned to more than 64
+    /// [`Error::NoMemory`] and [`Error::Os`], as of [`Segment::new`](crate::Segment::new); [`Error::Invalid`] for a type that is aligned to more than 64
     /// bytes.
     pub fn new(value: T) -> Result<Value<T>> {
         Value::new_with(value, Home::default())

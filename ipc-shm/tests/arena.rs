@@ -358,3 +358,60 @@ fn many_handles_of_one_object_share_a_descriptor_of_a_message() {
     assert_eq!((handles.len(), handles[1999].get().unwrap(), other.get().unwrap()), (2000, 5, 6));
     assert_eq!(descriptors(value.segment()), 1, "it was mapped already");
 }
+
+/// It took the lock that stood there by then for its own, and freed it under the guard of another object.
+#[test]
+fn a_stale_recursive_lock_leaves_alone_what_stands_there_now() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let stale = RLock::new_with(&arena).unwrap();
+    arena.free(&stale).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let guard = value.lock().unwrap();
+    assert!(matches!(stale.lock(), Err(Error::Freed)));
+    assert_eq!((stale.depth(), stale.is_locked(), stale.owner()), (0, false, None));
+    let other = value.clone();
+    let thread = std::thread::spawn(move || matches!(other.try_lock(), Err(LockError::WouldBlock)));
+    assert!(thread.join().unwrap());
+    drop(guard);
+}
+
+/// Freeing one of them took the death for repaired, of which the others were still to be told.
+#[test]
+fn freeing_keeps_the_deaths_and_panics_that_others_are_to_be_told_of() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 20).unwrap();
+    let lock = Lock::new_with(&arena).unwrap();
+    let [a, b] = [1_u64, 2].map(|n| Value::new_with(n, (&arena, &lock)).unwrap());
+    let dies = b.clone();
+    std::thread::spawn(move || std::mem::forget(dies.lock().unwrap())).join().unwrap();
+    assert!(wait_until(GENEROUS, || !b.is_locked()));
+    arena.free(&a).unwrap();
+    assert!(matches!(b.get(), Err(Error::OwnerDied { .. })));
+
+    // Nor does one that fails: here for want of a lock more.
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let panics = value.clone();
+    let panicked = std::thread::spawn(move || {
+        let _guard = panics.lock().unwrap();
+        panic!("half changed");
+    });
+    panicked.join().unwrap_err();
+    let locks: Vec<_> = (0..2046).map(|_| Lock::new_with(&arena).unwrap()).collect();
+    let held: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap()).collect();
+    assert!(matches!(arena.free(&value), Err(Error::TooManyLocks)));
+    drop(held);
+    assert!(matches!(value.get(), Err(Error::Poisoned)));
+}
+
+/// One look per granule: a thousand handles of a large array in a message took a minute.
+#[test]
+fn handles_of_much_arrive_as_soon_as_those_of_little() {
+    let _leaks = leaks();
+    let arena = Arena::lazy(128 << 20).unwrap();
+    let array = Array::<u8>::zeroed_with(64 << 20, &arena).unwrap();
+    let begun = std::time::Instant::now();
+    let handles: Vec<Array<u8>> = Packed::new(&vec![array; 1000]).unwrap().open().unwrap();
+    assert_eq!(handles.len(), 1000);
+    assert!(begun.elapsed() < GENEROUS);
+}

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::{Duration, Instant};
 
 use ipc_core::{Builder, Child, Context, Signal};
+use ipc_shm::modelled::scribble;
 use ipc_shm::{Arena, Atomic, AtomicPrimitive, Error, Segment, Value};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
@@ -224,7 +225,7 @@ fn on_an_older_kernel() {
 const CELL: usize = 104;
 
 fn write(segment: &Segment, bytes: &[u8]) {
-    segment.write(CELL, bytes).unwrap();
+    scribble(segment, CELL, bytes).unwrap();
 }
 
 /// What another process writes beside a small value keeps nobody from being woken, and what is no `bool` is one.
@@ -244,7 +245,7 @@ fn bytes_that_stand_beside_it() {
     assert_eq!(flag.wait_timeout(true, Duration::from_millis(20)), None);
     // The gate's word and the rest of its node, in any state.
     for bytes in [[0xff_u8; 40], [0x80; 40], [0; 40], [1; 40]] {
-        small.segment().write(64, &bytes).unwrap();
+        scribble(small.segment(), 64, &bytes).unwrap();
         assert_eq!(small.wait_timeout(2, Duration::from_millis(2)), None);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| small.wait(2));
@@ -274,7 +275,7 @@ fn another_type_is_an_error() {
     let value = Value::new([0_u8; 8]).unwrap();
     refused(Atomic::<u8>::try_from(value.segment().clone()).unwrap_err(), "a Value, not an Atomic");
     // More than one.
-    atomic.segment().write(24, &[2]).unwrap();
+    scribble(atomic.segment(), 24, &[2]).unwrap();
     refused(Atomic::<u8>::try_from(segment()).unwrap_err(), "more than one");
 }
 
@@ -297,4 +298,73 @@ fn many_in_an_arena() {
     }
     let all: Vec<u32> = atomics.iter().map(|atomic| atomic.load(Relaxed)).collect();
     assert_eq!(all, (2..52).collect::<Vec<_>>());
+}
+
+/// What the calling thread has announced to the kernel.
+fn announced() -> usize {
+    let (mut head, mut len) = (std::ptr::null::<[usize; 3]>(), 0_usize);
+    // SAFETY: the call writes an address and a number; the head is this thread's, its third word what is announced.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len), 0);
+        (*head)[2]
+    }
+}
+
+/// The announcement stayed, and when the thread ended the kernel wrote to whatever was mapped there by then.
+#[test]
+fn a_panic_amid_a_change_takes_the_announcement_back() {
+    let atomic = Atomic::new(1_u32).unwrap();
+    let before = announced();
+    for change in [
+        &(|| atomic.store(2, Acquire)) as &dyn Fn(),
+        &|| assert!(atomic.compare_exchange(1, 2, AcqRel, Release).is_err()),
+        &|| assert!(atomic.compare_exchange_weak(1, 2, AcqRel, AcqRel).is_err()),
+    ] {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(change)).unwrap_err();
+        assert_eq!(announced(), before);
+    }
+    assert_eq!(atomic.load(Relaxed), 1);
+}
+
+/// A byte that is neither `false` nor `true` made this go on for ever.
+#[test]
+fn a_bool_that_is_neither_is_exchanged() {
+    let atomic = Atomic::new(false).unwrap();
+    scribble(atomic.segment(), CELL, &[2]).unwrap();
+    assert!(atomic.load(Relaxed));
+    assert_eq!(atomic.compare_exchange(true, false, AcqRel, Acquire), Ok(true));
+    assert!(!atomic.load(Relaxed));
+}
+
+/// A copy that was forked while another thread tried out what the kernel has waited for that thread, which it had no copy of.
+#[test]
+fn a_copy_forked_amid_the_first_wait_keeps_its_time() {
+    let program = || {
+        let atomic = Atomic::new(1_u32).unwrap();
+        let first = std::thread::spawn({
+            let atomic = atomic.clone();
+            move || atomic.wait_timeout(1, Duration::from_millis(50)).is_none()
+        });
+        for _ in 0..20 {
+            // SAFETY: the copy waits for a word, and leaves without anything of this process's.
+            let copy = unsafe { libc::fork() };
+            if copy == 0 {
+                let none = atomic.wait_timeout(1, Duration::from_millis(5)).is_none();
+                // SAFETY: as above.
+                unsafe { libc::_exit(if none { 0 } else { 1 }) };
+            }
+            let mut status = 0;
+            let ended = wait_until(GENEROUS / 4, || {
+                // SAFETY: a child of this process, and a number to write to.
+                unsafe { libc::waitpid(copy, &mut status, libc::WNOHANG) == copy }
+            });
+            if !ended {
+                // SAFETY: as above.
+                unsafe { libc::kill(copy, libc::SIGKILL) };
+            }
+            assert!(ended && status == 0, "{status}");
+        }
+        assert!(first.join().unwrap());
+    };
+    ipc_core::Context::exec().spawn(program, ()).unwrap().join().unwrap();
 }

@@ -15,8 +15,12 @@ mod arena;
 mod asleep;
 #[path = "crash/gate.rs"]
 mod gate;
+#[path = "crash/list.rs"]
+mod list;
 #[path = "crash/lock.rs"]
 mod lock;
+#[path = "crash/named.rs"]
+mod named;
 #[path = "neighbour/mod.rs"]
 mod neighbour;
 #[path = "crash/neighbours.rs"]
@@ -124,6 +128,18 @@ fn bury<T: Message>(children: &mut Vec<Child<T>>) -> u32 {
 
 #[test]
 fn every_point_has_a_test() {
-    let roles = ["locker", "owner", "sleeper", "unlocker", "recursive", "gate", "arena"];
+    let roles = [
+        "locker",
+        "owner",
+        "sleeper",
+        "unlocker",
+        "recursive",
+        "gate",
+        "arena",
+        "list",
+        "name",
+        "remover",
+        "reaper",
+    ];
     assert_eq!(points(&roles).count(), POINTS.len() + 1);
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use ipc_core::{Context, Function, Message, Packed, duplex};
+use ipc_shm::modelled::scribble;
 use ipc_shm::{Array, Error, Item, ListGuard, LockError, Segment, ShareableList, Value};
 use ipc_testkit::{GENEROUS, leaks};
 
@@ -200,7 +201,7 @@ fn what_is_no_list_is_none() {
     // Behind the object's header stands the list's own.
     for (at, word, why) in [(128, 0, "begin"), (136, 7, "version 7"), (144, 1 << 60, "too short")] {
         let list = ShareableList::new(items()).unwrap();
-        list.segment().write(at, &u64::to_le_bytes(word)).unwrap();
+        scribble(list.segment(), at, &u64::to_le_bytes(word)).unwrap();
         no(list.segment().clone(), why);
     }
 }
@@ -211,18 +212,18 @@ fn what_is_written_over_is_an_error() {
     let _leaks = leaks();
     let list = ShareableList::new(["one".into(), "two".into(), 3.into()]).unwrap();
     let entry = |index: usize| 128 + 32 + 32 * index;
-    list.segment().write(entry(0) + 24, &u64::to_le_bytes(1000)).unwrap();
+    scribble(list.segment(), entry(0) + 24, &u64::to_le_bytes(1000)).unwrap();
     let error = list.get(0).unwrap_err();
     assert!(matches!(&error, Error::Corrupt { what, .. } if what == "item 0 of a list"), "{error}");
     assert!(list.to_vec().is_err() && list.count(&Item::None).is_err());
     assert_eq!(list.get(2).unwrap(), 3.into());
     list.set(0, "1").unwrap();
-    list.segment().write(entry(1), &u64::to_le_bytes(u64::MAX)).unwrap();
+    scribble(list.segment(), entry(1), &u64::to_le_bytes(u64::MAX)).unwrap();
     assert!(matches!(list.set(1, "2"), Err(Error::Corrupt { .. })), "its place is lost");
     list.set(1, 2).unwrap();
     assert_eq!(list.to_vec().unwrap(), ["1".into(), 2.into(), 3.into()]);
     // How many there are was read once.
-    list.segment().write(144, &u64::to_le_bytes(0)).unwrap();
+    scribble(list.segment(), 144, &u64::to_le_bytes(0)).unwrap();
     assert_eq!((list.len(), list.get(2).unwrap()), (3, 3.into()));
 }
 

@@ -6,6 +6,7 @@ use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::time::Duration;
 
 use ipc_core::{Context, Descriptor, Signal};
+use ipc_shm::modelled::scribble;
 use ipc_shm::{Array, Error, Lock, LockError, RLock, Segment, Value};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
@@ -228,7 +229,7 @@ fn another_type_is_an_error() {
         [(8, 77, "version"), (12, 9, "unknown"), (24, 200, "too short"), (40, 1, "namespace")]
     {
         let value = Value::new(1.0_f64).unwrap();
-        value.segment().write(at, &[byte]).unwrap();
+        scribble(value.segment(), at, &[byte]).unwrap();
         refused(Value::<f64>::try_from(value.segment().clone()).unwrap_err(), word);
     }
 }
@@ -287,9 +288,9 @@ fn a_lock_that_was_written_over() {
     for word in [1_u32, std::process::id(), 0x3fff_ffff, 0x8000_0000, 0x4000_0000, 0xffff_ffff, 0xc000_0000] {
         for state in [0_u32, 1, 2, 4, 0xffff_ffff] {
             let value = Value::new(7_u64).unwrap();
-            value.segment().write(64, &word.to_le_bytes()).unwrap();
-            value.segment().write(64 + 12, &state.to_le_bytes()).unwrap();
-            value.segment().write(64 + 24, &[0x5a; 16]).unwrap();
+            scribble(value.segment(), 64, &word.to_le_bytes()).unwrap();
+            scribble(value.segment(), 64 + 12, &state.to_le_bytes()).unwrap();
+            scribble(value.segment(), 64 + 24, &[0x5a; 16]).unwrap();
             let begin = std::time::Instant::now();
             match value.lock_timeout(Duration::from_millis(5)) {
                 Ok(guard) => assert_eq!(*guard, 7),
@@ -304,8 +305,8 @@ fn a_lock_that_was_written_over() {
     let (value, other) = (Value::new(1_u8).unwrap(), Value::new(2_u8).unwrap());
     let guard = value.lock().unwrap();
     let second = other.lock().unwrap();
-    value.segment().write(64 + 24, &[0x5a; 16]).unwrap();
-    other.segment().write(64 + 24, &[0xa5; 16]).unwrap();
+    scribble(value.segment(), 64 + 24, &[0x5a; 16]).unwrap();
+    scribble(other.segment(), 64 + 24, &[0xa5; 16]).unwrap();
     drop(guard);
     let third = Value::new(3_u8).unwrap();
     let third = third.lock().unwrap();
@@ -328,7 +329,7 @@ fn a_held_lock_that_is_said_to_be_free() {
     let value = Value::new(7_u64).unwrap();
     let guard = value.lock().unwrap();
     for len in [4, 40] {
-        value.segment().write(64, &[0; 40][..len]).unwrap();
+        scribble(value.segment(), 64, &[0; 40][..len]).unwrap();
         for again in [value.lock(), value.try_lock(), value.lock_timeout(Duration::from_millis(5))] {
             assert!(matches!(again, Err(LockError::Error(Error::AlreadyHeld))), "{again:?}");
         }

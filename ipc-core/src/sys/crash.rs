@@ -62,7 +62,7 @@ const STALL: Duration = Duration::from_micros(200);
 const ENV: &str = "IPC_CORE_CRASH";
 
 /// As many points as a test can have.
-const MOST: usize = 64;
+const MOST: usize = 128;
 
 /// A point, as it stands in the page: a hash of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use ipc_core::Packed;
+use ipc_shm::modelled::scribble;
 use ipc_shm::{Arena, Array, Error, Value};
 use libfuzzer_sys::fuzz_target;
 
@@ -64,7 +65,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
     let write = |at: usize, bytes: &[u8]| {
         let bytes = &bytes[..bytes.len().min(LEN - at)];
         if at + bytes.len() <= LOCK.start || at >= LOCK.end {
-            arena.segment().write(at, bytes).unwrap();
+            scribble(arena.segment(), at, bytes).unwrap();
         }
     };
     for step in steps.iter().take(64) {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
+use ipc_shm::modelled::{peek, scribble};
 use ipc_shm::{Atomic, AtomicInteger, Error, RawArray, RawValue, Segment};
 use libfuzzer_sys::fuzz_target;
 
@@ -63,7 +64,7 @@ fn objects() -> &'static Objects {
         let array = RawArray::from_iter(0..16).unwrap();
         let all = |segment: &Segment| {
             let mut bytes = vec![0; segment.len()];
-            segment.read(0, &mut bytes).unwrap();
+            peek(&segment, 0, &mut bytes).unwrap();
             bytes
         };
         let bytes = [all(wide.segment()), all(narrow.segment()), all(array.segment())];
@@ -97,11 +98,11 @@ fn step<T: AtomicInteger>(atomic: &Atomic<T>, step: &Step<'_>, cut: fn(u64) -> T
         Step::Bytes { at, bytes } => {
             let at = usize::from(*at) % LEN;
             let bytes = &bytes[..bytes.len().min(LEN - at)];
-            atomic.segment().write(GATE + at, bytes).unwrap();
+            scribble(atomic.segment(), GATE + at, bytes).unwrap();
         }
         Step::Gate { bits, mine } => {
             let me = if *mine { rustix::thread::gettid().as_raw_nonzero().get() as u32 } else { 0 };
-            atomic.segment().write(GATE, &(bits ^ me).to_ne_bytes()).unwrap();
+            scribble(atomic.segment(), GATE, &(bits ^ me).to_ne_bytes()).unwrap();
         }
     }
 }
@@ -139,7 +140,7 @@ fuzz_target!(|input: Input<'_>| {
     for (segment, bytes) in objects.segments().into_iter().zip(&objects.bytes) {
         for (at, bytes) in input.header.iter().take(4) {
             // What does not fit is left out.
-            let _ = segment.write(usize::from(*at), bytes);
+            let _ = scribble(&segment, usize::from(*at), bytes);
         }
         let segment = || segment.clone();
         received(Atomic::<u64>::try_from(segment()), |atomic| wakes(&atomic, [5, 6]));
@@ -156,6 +157,6 @@ fuzz_target!(|input: Input<'_>| {
             array.copy_from_slice(&all).unwrap();
             assert!(matches!(array.get(array.len()), Err(Error::OutOfBounds { .. })));
         });
-        segment().write(0, bytes).unwrap();
+        scribble(&segment(), 0, bytes).unwrap();
     }
 });

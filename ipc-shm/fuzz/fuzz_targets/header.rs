@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use ipc_core::Packed;
+use ipc_shm::modelled::{peek, scribble};
 use ipc_shm::{Array, Error, Lock, LockError, Pod, RLock, Segment, Value};
 use libfuzzer_sys::fuzz_target;
 
@@ -56,12 +57,12 @@ struct Object {
 impl Object {
     fn new(segment: Segment) -> Object {
         let mut bytes = vec![0; segment.len()];
-        segment.read(0, &mut bytes).unwrap();
+        peek(&segment, 0, &mut bytes).unwrap();
         Object { segment, bytes }
     }
 
     fn again(&self) -> Segment {
-        self.segment.write(0, &self.bytes).unwrap();
+        scribble(&self.segment, 0, &self.bytes).unwrap();
         self.segment.clone()
     }
 }
@@ -93,7 +94,7 @@ fn begin(begin: &Begin<'_>) -> Segment {
         Begin::RLock => 3,
         Begin::Bytes(bytes) => {
             let segment = Segment::lazy(bytes.len().max(1)).unwrap();
-            segment.write(0, bytes).unwrap();
+            scribble(&segment, 0, bytes).unwrap();
             return segment;
         }
     };
@@ -113,11 +114,11 @@ fn begin(begin: &Begin<'_>) -> Segment {
 fn patch(segment: &Segment, patch: &Patch<'_>) {
     // What does not fit is left out.
     let _ = match patch {
-        Patch::Anywhere { at, bytes } => segment.write((*at).into(), bytes),
-        Patch::Field { field, value } => segment.write(usize::from(field % 8) * 8, &value.to_ne_bytes()),
+        Patch::Anywhere { at, bytes } => scribble(&segment, (*at).into(), bytes),
+        Patch::Field { field, value } => scribble(&segment, usize::from(field % 8) * 8, &value.to_ne_bytes()),
         Patch::Word { word, bits, mine } => {
             let me = if *mine { rustix::thread::gettid().as_raw_nonzero().get() as u32 } else { 0 };
-            segment.write(64 + usize::from(word % 10) * 4, &(bits ^ me).to_ne_bytes())
+            scribble(&segment, 64 + usize::from(word % 10) * 4, &(bits ^ me).to_ne_bytes())
         }
     };
 }

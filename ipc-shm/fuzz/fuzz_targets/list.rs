@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
+use ipc_shm::modelled::{peek, scribble};
 use ipc_shm::{Error, Item, LockError, Segment, ShareableList};
 use libfuzzer_sys::fuzz_target;
 
@@ -83,10 +84,10 @@ fn begin() -> Segment {
             ];
             let segment = ShareableList::new(items).unwrap().segment().clone();
             let mut bytes = vec![0; segment.len()];
-            segment.read(0, &mut bytes).unwrap();
+            peek(&segment, 0, &mut bytes).unwrap();
             (segment, bytes)
         });
-        segment.write(0, bytes).unwrap();
+        scribble(&segment, 0, bytes).unwrap();
         segment.clone()
     })
 }
@@ -131,23 +132,23 @@ fn take(segment: &Segment) -> Option<ShareableList> {
 fuzz_target!(|input: Input<'_>| {
     let segment = begin();
     let room = segment.len() - AT;
-    segment.write(AT, &input.bytes[..input.bytes.len().min(room)]).unwrap();
+    scribble(&segment, AT, &input.bytes[..input.bytes.len().min(room)]).unwrap();
     let Some(mut list) = take(&segment) else { return };
     for step in input.steps.iter().take(64) {
         match step {
             Step::Scribble { at, bytes } => {
                 let at = usize::from(*at) % room;
-                segment.write(AT + at, &bytes[..bytes.len().min(room - at)]).unwrap();
+                scribble(&segment, AT + at, &bytes[..bytes.len().min(room - at)]).unwrap();
             }
             Step::Word { item, word: number, value } => {
                 // What does not fit is left out.
-                let _ = segment.write(word(*item, *number), &value.to_le_bytes());
+                let _ = scribble(&segment, word(*item, *number), &value.to_le_bytes());
             }
             Step::Near { item, word: number, add } => {
                 let mut value = [0; 8];
-                if segment.read(word(*item, *number), &mut value).is_ok() {
+                if peek(&segment, word(*item, *number), &mut value).is_ok() {
                     let value = u64::from_le_bytes(value).wrapping_add_signed((*add).into());
-                    segment.write(word(*item, *number), &value.to_le_bytes()).unwrap();
+                    scribble(&segment, word(*item, *number), &value.to_le_bytes()).unwrap();
                 }
             }
             Step::Get(at) => {

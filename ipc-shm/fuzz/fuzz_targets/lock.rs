@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use ipc_core::Packed;
+use ipc_shm::modelled::scribble;
 use ipc_shm::{Error, Guard, LockError, RLock, Segment, Value};
 use libfuzzer_sys::fuzz_target;
 
@@ -88,25 +89,25 @@ impl Objects {
             Step::Bytes { lock, at, bytes } => {
                 let at = usize::from(*at) % LEN;
                 let bytes = &bytes[..bytes.len().min(LEN - at)];
-                self.segment(*lock).write(AT + at, bytes).unwrap();
+                scribble(self.segment(*lock), AT + at, bytes).unwrap();
             }
             Step::Word { lock, word, bits, mine } => {
                 let me = if *mine { rustix::thread::gettid().as_raw_nonzero().get() as u32 } else { 0 };
                 let at = usize::from(*word) % 10 * 4;
-                self.segment(*lock).write(AT + at, &(bits ^ me).to_ne_bytes()).unwrap();
+                scribble(self.segment(*lock), AT + at, &(bits ^ me).to_ne_bytes()).unwrap();
             }
             Step::Link { lock, to, off } => {
                 let entry = self.segment(*to).as_ptr().as_ptr() as usize + AT + 32;
                 let link = entry.wrapping_add_signed((*off).into());
-                self.segment(*lock).write(AT + 32, &link.to_ne_bytes()).unwrap();
+                scribble(self.segment(*lock), AT + 32, &link.to_ne_bytes()).unwrap();
             }
-            Step::Free { lock } => self.segment(*lock).write(AT, &[0; LEN]).unwrap(),
+            Step::Free { lock } => scribble(self.segment(*lock), AT, &[0; LEN]).unwrap(),
             _ => {}
         }
     }
 
     fn clear(&self) {
-        self.segments.iter().for_each(|segment| segment.write(AT, &[0; LEN]).unwrap());
+        self.segments.iter().for_each(|segment| scribble(&segment, AT, &[0; LEN]).unwrap());
     }
 }
 

@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 use ipc_core::primitive::time::Until;
 
@@ -49,6 +49,9 @@ enum UnderWay {
     Making(u32),
     Freeing(u32),
 }
+
+/// The last generation of an entry: a dead one.
+const USED_UP: u32 = u32::MAX - 1;
 
 const BITS: u32 = 31;
 const MASK: u64 = (1 << BITS) - 1;
@@ -125,6 +128,7 @@ impl<'a> Ledger<'a> {
         self.under_way(UnderWay::Freeing(entry));
         step("arena: about to free");
         self.generation(entry).fetch_add(1, SeqCst);
+        fence(Release);
         step("arena: entry is dead");
         self.release(entry);
         self.under_way(UnderWay::Nothing);
@@ -168,6 +172,7 @@ impl<'a> Ledger<'a> {
             return Err(Error::Freed);
         }
         let record = self.record(entry);
+        fence(Acquire);
         // It was all of one object.
         if !lives() {
             return Err(Error::Freed);
@@ -180,8 +185,8 @@ impl<'a> Ledger<'a> {
                 return (spot.data == entry as usize * ENTRY + SMALL).then_some(spot);
             }
             let range = self.granules(spot.data / GRANULE, bytes.div_ceil(GRANULE).max(1))?;
-            let is_data = |granule| self.is_used(granule) && !self.holds_entries(granule / PAGE_GRANULES);
-            (spot.data.is_multiple_of(GRANULE) && range.into_iter().all(is_data)).then_some(spot)
+            let all_used = self.next_granule(range.clone(), false).is_none();
+            (spot.data.is_multiple_of(GRANULE) && all_used && self.is_data(range)).then_some(spot)
         });
         spot.ok_or_else(|| Error::not_a_segment("the arena's entry for it has been written over"))
     }
@@ -211,7 +216,10 @@ impl<'a> Ledger<'a> {
             self.mark_free((record.data / GRANULE as u64) as usize, record.granules as usize);
         }
         step("arena: data freed");
-        self.live(entry).fetch_and(!bit(entry), Relaxed);
+        // One whose generations are used up is never given out again: a handle of long ago would be good once more.
+        if self.generation(entry).load(Relaxed) != USED_UP {
+            self.live(entry).fetch_and(!bit(entry), Relaxed);
+        }
         let next = self.segment.word(NEXT_PAGE);
         next.store(next.load(Relaxed).min(entry / PAGE_ENTRIES as u32), Relaxed);
         step("arena: entry freed");
@@ -341,8 +349,18 @@ impl<'a> Ledger<'a> {
         (start >= self.shape.first_granule() && end <= self.shape.granules()).then_some(start..end)
     }
 
-    fn is_used(&self, granule: usize) -> bool {
-        self.used(granule).load(Relaxed) >> (granule % 64) & 1 == 1
+    /// Whether no page of entries is among these granules: looked at by words of 64 pages, for a handle may name much.
+    fn is_data(&self, granules: Range<usize>) -> bool {
+        let (mut page, end) = (granules.start / PAGE_GRANULES, granules.end.div_ceil(PAGE_GRANULES));
+        while page < end {
+            let next = end.min((page / 64 + 1) * 64);
+            let mask = (u64::MAX >> (64 - (next - page))) << (page % 64);
+            if self.entries(page).load(Relaxed) & mask != 0 {
+                return false;
+            }
+            page = next;
+        }
+        true
     }
 
     fn used(&self, granule: usize) -> &AtomicU64 {
@@ -371,10 +389,10 @@ impl<'a> Ledger<'a> {
     }
 
     fn fill(&self, at: usize, contents: &[u8], len: usize) -> Result<()> {
-        self.segment.write(at, contents)?;
+        self.segment.poke(at, contents)?;
         const ZEROS: [u8; PAGE] = [0; PAGE];
         for from in (contents.len()..len).step_by(PAGE) {
-            self.segment.write(at + from, &ZEROS[..PAGE.min(len - from)])?;
+            self.segment.poke(at + from, &ZEROS[..PAGE.min(len - from)])?;
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Arena {
         Arena::in_segment(Segment::lazy(len)?)
     }
 
-    /// An arena in a segment that nothing else is done with any more, one of huge pages say. What it holds is overwritten.
+    /// An arena in a segment, one of huge pages say. What it holds is overwritten; other processes that have it must know.
     ///
     /// ```
     /// use ipc_shm::{Arena, HugePage, Segment};
@@ -108,13 +108,17 @@ impl Arena {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`], as [`new`](Arena::new); [`Error::InUse`]: a thread of this process has a lock in it.
+    /// [`Error::Invalid`], as [`new`](Arena::new); [`Error::InUse`]: an object stands in it, for this process, or has, or somebody is copying bytes.
     pub fn in_segment(segment: Segment) -> Result<Arena> {
         let shape = Shape::checked(segment.len())?;
+        if segment.claim()? {
+            let why = "an object stands in it, or has".into();
+            return Err(Error::InUse { what: "make an arena of a segment".into(), why });
+        }
         let books = shape.first_page() * shape::PAGE;
         let zeros = vec![0_u8; books.min(1 << 16)];
         for at in (0..books).step_by(zeros.len()) {
-            segment.write(at, &zeros[..zeros.len().min(books - at)])?;
+            segment.poke(at, &zeros[..zeros.len().min(books - at)])?;
         }
         object::mark(&segment, Claim::of::<()>(Kind::Arena, None), shape.granules())?;
         Arena::of(segment)
@@ -129,7 +133,8 @@ impl Arena {
         Ok(Arena { place: Place::by_itself(segment, LOCK), shape })
     }
 
-    /// Gives the place of an object back; from now on every handle of it, here and elsewhere, is refused with [`Error::Freed`].
+    /// Gives the place of an object back; from now on every handle of it, here and elsewhere, is refused with [`Error::Freed`]. With a [`Lock`](crate::Lock)
+    /// that was given to others, these are refused as well.
     ///
     /// ```
     /// use ipc_shm::{Arena, Array, Error};
@@ -194,10 +199,7 @@ impl Arena {
     /// That lock may be taken for a moment by somebody whose handle is one of what stood there before, so there is a little patience.
     pub(crate) fn free_place<T: ?Sized>(&self, place: &Place<T>, ticket: Ticket) -> Result<()> {
         let held = match place.take(Until::after(A_MOMENT)) {
-            Ok((_, held)) => {
-                held.lock().repaired();
-                Some(held)
-            }
+            Ok((_, held)) => Some(held),
             // Nobody has it, nor ever will; or it stood in an arena, and was freed itself.
             Err(Refused::Lost) => None,
             Err(Refused::Freed) if place.is_only_unguarded() => None,
@@ -209,7 +211,13 @@ impl Arena {
             Err(refused) => return Err(Error::refused(refused)),
         };
         let freed = self.locked(|ledger| ledger.free(ticket));
-        drop(held);
+        if let Some(mut held) = held {
+            match freed {
+                Ok(()) if place.given().is_none() => held.lock().repaired(),
+                // It stays, or its lock guards others, too: they are told what this one was told.
+                _ => held.hand_on(),
+            }
+        }
         freed
     }
 

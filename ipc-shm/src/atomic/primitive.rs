@@ -188,8 +188,14 @@ impl sealed::Primitive for bool {
         [success, failure]: [Ordering; 2],
         weak: bool,
     ) -> Result<bool, bool> {
-        let [current, new] = [current.into(), new.into()];
-        let answer = <u8 as sealed::Primitive>::exchange(atom, [current, new], [success, failure], weak);
+        let exchange = |current: u8| {
+            <u8 as sealed::Primitive>::exchange(atom, [current, new.into()], [success, failure], weak)
+        };
+        // Of a byte that is neither, the number is found first.
+        let answer = match exchange(current.into()) {
+            Err(is) if (is != 0) == current => exchange(is),
+            answer => answer,
+        };
         answer.map(|was| was != 0).map_err(|is| is != 0)
     }
 

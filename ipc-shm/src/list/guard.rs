@@ -25,6 +25,10 @@ impl Guarded for ListGuard<'_> {
     fn raw(&self) -> &RawLock {
         self.words.raw()
     }
+
+    fn hand_on(self) {
+        self.words.hand_on();
+    }
 }
 
 impl<'a> ListGuard<'a> {

@@ -29,6 +29,7 @@
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::item::Item;
+use crate::crash::reached as step;
 use crate::{Error, Result};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ipclist\0");
@@ -126,15 +127,21 @@ pub(super) fn set(bytes: &mut [u8], len: usize, index: usize, item: &Item) -> Re
             range.start..range.start + long.len()
         }
     };
+    step("list: about to change");
     put(bytes, entry + 16, NONE)?;
+    step("list: item is none");
     // A kill is no thread: the order of the program is what it meets, if the compiler keeps to that.
     compiler_fence(Ordering::SeqCst);
     if let Some(long) = item.long() {
         bytes[range].copy_from_slice(long);
     }
+    step("list: bytes are there");
     put(bytes, entry + 24, value)?;
+    step("list: value is there");
     compiler_fence(Ordering::SeqCst);
-    put(bytes, entry + 16, kind)
+    put(bytes, entry + 16, kind)?;
+    step("list: item is whole");
+    Ok(())
 }
 
 /// How many bytes the place of an item has.

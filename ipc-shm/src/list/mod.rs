@@ -140,7 +140,7 @@ impl ShareableList {
     fn of(words: Array<ListWord>) -> Result<ShareableList> {
         let mut head = [0; layout::HEADER];
         let all = words.len() * size_of::<ListWord>();
-        words.segment().read(words.place().object().data(), &mut head[..all.min(layout::HEADER)])?;
+        words.segment().peek(words.place().object().data(), &mut head[..all.min(layout::HEADER)])?;
         let len = layout::check(&head[..all.min(layout::HEADER)], all)?;
         Ok(ShareableList::over(words, len))
     }

@@ -9,15 +9,22 @@ use crate::Error;
 /// Why a lock gave no guard, or gave it with a warning.
 ///
 /// `?` turns it into an [`Error`] where the function returns one (to a `Box<dyn Error>` it cannot go, as it borrows the lock: `map_err(Error::from)`
-/// goes before); a guard that comes with the warning of a death is dropped then, and with that
-/// the data is [lost](LockError::Lost).
+/// goes before). A guard that comes with the warning of a death is given back then, and the next to lock is warned of that death as well: until
+/// somebody [recovers](LockError::recover) it. Who can go on whatever a dead owner has left, says so:
+///
+/// ```
+/// use ipc_shm::{LockError, Value};
+/// let lines = Value::new(0_u64)?;
+/// *lines.lock().or_else(LockError::recover)? += 1;
+/// # Ok::<(), ipc_shm::Error>(())
+/// ```
 #[non_exhaustive]
 pub enum LockError<G: Guarded> {
     /// The lock is taken, and its last owner died with the data in its hands, killed perhaps half way through a change.
     OwnerDied(OwnerDied<G>),
     /// The lock is taken, and an owner panicked with the data in its hands.
     Poisoned(Poisoned<G>),
-    /// An owner died, and whoever was told has dropped the guard without [`recover`](OwnerDied::recover). Nobody gets the data any more.
+    /// An owner died, and whoever was told has dropped [`OwnerDied`] without [`recover`](OwnerDied::recover). Nobody gets the data any more.
     Lost,
     /// Somebody has it, and there was no time to wait (`try_lock`).
     WouldBlock,
@@ -34,6 +41,19 @@ impl<G: Guarded> LockError<G> {
             Refused::TimedOut => LockError::TimedOut,
             Refused::Lost => LockError::Lost,
             other => LockError::Error(Error::refused(other)),
+        }
+    }
+
+    /// The guard, if it comes with a warning: as if nothing had happened, and later owners are not warned any more. Whoever calls it answers for
+    /// the data being as it should be when the guard is dropped.
+    ///
+    /// # Errors
+    /// What it is otherwise.
+    pub fn recover(self) -> Result<G, Error> {
+        match self {
+            LockError::OwnerDied(died) => Ok(died.recover()),
+            LockError::Poisoned(poisoned) => Ok(poisoned.recover()),
+            other => Err(other.into()),
         }
     }
 
@@ -101,7 +121,10 @@ impl<G: Guarded> Poisoned<G> {
 impl<G: Guarded> From<LockError<G>> for Error {
     fn from(error: LockError<G>) -> Error {
         match error {
-            LockError::OwnerDied(died) => Error::OwnerDied { pid: died.pid },
+            LockError::OwnerDied(OwnerDied { guard, pid }) => {
+                guard.hand_on();
+                Error::OwnerDied { pid }
+            }
             LockError::Poisoned(_) => Error::Poisoned,
             LockError::Lost => Error::Lost,
             LockError::WouldBlock => Error::WouldBlock,

@@ -12,9 +12,13 @@ use crate::Error;
 use crate::sys::place::{Held, Place};
 
 /// What errors need of a guard.
-pub trait Guarded: sealed::Sealed {
+pub trait Guarded: sealed::Sealed + Sized {
     #[doc(hidden)]
     fn raw(&self) -> &RawLock;
+
+    /// Frees the lock, for whom it comes too early to repair anything: the next owner is told what this one was told.
+    #[doc(hidden)]
+    fn hand_on(self);
 }
 
 pub(crate) mod sealed {
@@ -37,6 +41,10 @@ impl<T: ?Sized> Guarded for Guard<'_, T> {
     fn raw(&self) -> &RawLock {
         self.held.lock()
     }
+
+    fn hand_on(mut self) {
+        self.held.hand_on();
+    }
 }
 
 impl<'a, T: ?Sized> Guard<'a, T> {
@@ -49,11 +57,6 @@ impl<'a, T: ?Sized> Guard<'a, T> {
             Taken::OwnerDied(pid) => Err(LockError::OwnerDied(OwnerDied { guard, pid })),
             Taken::Panicked => Err(LockError::Poisoned(Poisoned { guard })),
         }
-    }
-
-    /// Frees the lock, for whom it comes too early to repair anything: the next owner is told what this one was told.
-    pub(crate) fn hand_on(mut self) {
-        self.held.hand_on();
     }
 }
 
@@ -111,14 +114,7 @@ impl<T: ?Sized + fmt::Display> fmt::Display for Guard<'_, T> {
 #[cold]
 #[inline(never)]
 pub(crate) fn refused<T: ?Sized>(error: LockError<Guard<'_, T>>) -> crate::Error {
-    match error {
-        LockError::OwnerDied(died) => {
-            let pid = died.pid;
-            died.guard.hand_on();
-            crate::Error::OwnerDied { pid }
-        }
-        error => error.into(),
-    }
+    error.into()
 }
 
 /// The four ways to wait for the lock of a handle with a `place`, whose guard gives a `$data`.
@@ -171,12 +167,12 @@ macro_rules! locking {
 
         /// Whether somebody has the lock, at this moment. Python's `locked()`.
         pub fn is_locked(&self) -> bool {
-            self.place.lock().is_locked()
+            !self.place.is_freed() && self.place.lock().is_locked()
         }
 
         /// The process that has the lock, at this moment and as far as shared memory is to be believed.
         pub fn owner(&self) -> Option<u32> {
-            self.place.lock().owner()
+            self.place.lock().owner().filter(|_| !self.place.is_freed())
         }
 
         /// The segment that it stands in: its own, for a process that cannot be sent a value ([`Segment::into_fd`](crate::Segment::into_fd)), or
@@ -251,12 +247,21 @@ macro_rules! travelling {
                 let mut handle = f.debug_struct(stringify!($handle));
                 match self.try_lock() {
                     Ok(guard) => handle.field("data", &&*guard).finish(),
+                    Err($crate::LockError::Poisoned(poisoned)) => {
+                        handle.field("data", &&**poisoned.get_ref()).field("poisoned", &true).finish()
+                    }
                     Err($crate::LockError::OwnerDied(died)) => {
                         handle.field("owner_died", &died.pid);
-                        died.guard.hand_on();
+                        $crate::Guarded::hand_on(died.guard);
                         handle.finish_non_exhaustive()
                     }
-                    Err(_) => handle.field("owner", &self.place.lock().owner()).finish_non_exhaustive(),
+                    Err($crate::LockError::WouldBlock) => {
+                        handle.field("owner", &self.place.lock().owner()).finish_non_exhaustive()
+                    }
+                    Err(error) => {
+                        let error = error.to_string();
+                        handle.field("error", &error).finish_non_exhaustive()
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::guard::Locking;
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
-use crate::{Arena, Result, Value};
+use crate::{Arena, Error, Result, Segment, Value};
 
 /// A lock that processes share, for something that is not in it: a file, a device, several values at once.
 ///
@@ -15,10 +15,11 @@ use crate::{Arena, Result, Value};
 ///
 /// ```
 /// use ipc_core::spawn;
-/// use ipc_shm::Lock;
+/// use ipc_shm::{Lock, LockError};
 ///
 /// fn append(lock: Lock, line: String) -> ipc_shm::Result<()> {
-///     let _guard = lock.lock()?;
+///     // Whoever has died with it has left nothing half done that matters here.
+///     let _guard = lock.lock().or_else(LockError::recover)?;
 ///     // … one process at a time comes here
 ///     println!("{line}");
 ///     Ok(())
@@ -94,6 +95,26 @@ impl Lock {
     /// Whether somebody has it, at this moment. Python's `locked()`.
     pub fn is_locked(&self) -> bool {
         self.0.is_locked()
+    }
+
+    /// The process that has it, at this moment and as far as shared memory is to be believed.
+    pub fn owner(&self) -> Option<u32> {
+        self.0.owner()
+    }
+
+    /// The segment that it stands in: its own, for a process that cannot be sent a value ([`Segment::into_fd`]), or that of its arena.
+    pub fn segment(&self) -> &Segment {
+        self.0.segment()
+    }
+}
+
+impl TryFrom<Segment> for Lock {
+    type Error = Error;
+
+    /// # Errors
+    /// [`Error::NotASegment`]: it holds something else, or was made by another version of this crate.
+    fn try_from(segment: Segment) -> Result<Lock> {
+        Value::try_from(segment).map(Lock)
     }
 }
 

@@ -11,7 +11,7 @@ use super::word::{Refused, Taken};
 use crate::crash;
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
-use crate::{Arena, Error, Result, Value};
+use crate::{Arena, Error, Result, Segment, Value};
 
 /// A lock that processes share and that its owner, a thread, may take again: it is free when each guard is dropped. Python's `RLock`.
 ///
@@ -101,15 +101,29 @@ impl RLock {
         self.0.is_locked()
     }
 
+    /// The process that has it, at this moment and as far as shared memory is to be believed.
+    pub fn owner(&self) -> Option<u32> {
+        self.0.owner()
+    }
+
+    /// The segment that it stands in: its own, for a process that cannot be sent a value ([`Segment::into_fd`]), or that of its arena.
+    pub fn segment(&self) -> &Segment {
+        self.0.segment()
+    }
+
     /// How often the calling thread has it.
     pub fn depth(&self) -> u32 {
         let lock = self.0.place().lock();
-        if lock.is_mine() { lock.depth() } else { 0 }
+        if lock.is_mine() && !self.0.place().is_freed() { lock.depth() } else { 0 }
     }
 
     fn take(&self, until: Until) -> Result<RLockGuard<'_>> {
         let place = self.0.place();
         let lock = place.lock();
+        // What stands there now may be another's, and this thread may have that one's lock.
+        if place.is_freed() {
+            return Err(Error::Freed);
+        }
         if lock.is_mine() {
             let deeper = lock.depth().checked_add(1).ok_or(Error::TooDeep)?;
             lock.set_depth(deeper);
@@ -170,6 +184,16 @@ impl fmt::Debug for RLock {
 impl fmt::Debug for RLockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RLockGuard").field("depth", &self.place.lock().depth()).finish()
+    }
+}
+
+impl TryFrom<Segment> for RLock {
+    type Error = Error;
+
+    /// # Errors
+    /// [`Error::NotASegment`]: it holds something else, or was made by another version of this crate.
+    fn try_from(segment: Segment) -> Result<RLock> {
+        Value::try_from(segment).map(RLock)
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::name::{DIRECTORY, Name};
 use super::record::{LENGTH, Owner, Record};
+use crate::crash::reached as step;
 use crate::{Error, Result};
 
 /// How long others may take to take a name away, which is two system calls' work.
@@ -54,9 +55,13 @@ pub(crate) fn publish(name: &Name, record: &Record) -> Result<bool> {
             Err(error) => return Err(failed("make", name, "write")(error)),
         }
     }
+    step("name: record written");
     let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, nameless, CWD, name.path(), AtFlags::SYMLINK_FOLLOW) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            step("name: published");
+            Ok(true)
+        }
         Err(Errno::EXIST) => Ok(false),
         Err(error) => Err(failed("make", name, "linkat")(error)),
     }
@@ -116,6 +121,7 @@ fn remove_within(name: &Name, patience: Duration, which: impl Fn(&Record) -> Res
     if !which(&record)? {
         return Ok(false);
     }
+    step("remover: found");
     let end = Instant::now() + patience;
     while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         match error {
@@ -128,6 +134,7 @@ fn remove_within(name: &Name, patience: Duration, which: impl Fn(&Record) -> Res
             error => return Err(failed("remove", name, "flock")(error)),
         }
     }
+    step("remover: locked");
     let own = rustix::fs::fstat(&file).map_err(failed("remove", name, "fstat"))?;
     let named = match rustix::fs::statat(CWD, name.path(), AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(false),
@@ -137,8 +144,12 @@ fn remove_within(name: &Name, patience: Duration, which: impl Fn(&Record) -> Res
     if number(&own) != number(&named) {
         return Ok(false);
     }
+    step("remover: sure");
     match rustix::fs::unlink(name.path()) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            step("remover: unlinked");
+            Ok(true)
+        }
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(failed("remove", name, "unlink")(error)),
     }

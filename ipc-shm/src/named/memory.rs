@@ -12,6 +12,7 @@ use super::entry::{self, Found};
 use super::name::Name;
 use super::reaper::client;
 use super::record::{Owner, Record};
+use crate::crash::reached as step;
 use crate::{Error, Result, Segment};
 
 /// How often a name that dead owners keep leaving is tried.
@@ -140,13 +141,16 @@ impl SharedMemory {
 
     fn named(name: Name, segment: Segment) -> Result<SharedMemory> {
         let record = Record::of(&segment, client::family()?)?;
+        step("name: about to tell");
         client::add(&name, record)?;
+        step("name: told");
         let made = publish(&name, &record).and_then(|()| client::confirm());
         if made.is_err() {
             let _ = entry::remove(&name, |found| Ok(*found == record));
             client::forget(&name, record);
         }
         made?;
+        step("name: confirmed");
         let owned = Owned { record, by: Incarnation::this(), unlinked: AtomicBool::new(false) };
         Ok(SharedMemory { inner: Arc::new(Inner { name, segment, owned: Some(owned) }) })
     }
@@ -266,6 +270,7 @@ fn publish(name: &Name, record: &Record) -> Result<()> {
         if entry::publish(name, record)? {
             return Ok(());
         }
+        step("name: found taken");
         let living = match entry::look(name) {
             Ok(Found::Nothing) => false,
             Ok(Found::Ours(..)) => !entry::remove_stale(name)?,
@@ -278,6 +283,7 @@ fn publish(name: &Name, record: &Record) -> Result<()> {
         if living && !matches!(entry::look(name), Ok(Found::Nothing)) {
             break;
         }
+        step("name: free again");
     }
     Err(Error::AlreadyExists { name: name.as_str().to_owned() })
 }
@@ -290,7 +296,10 @@ impl Owned {
         }
         let removed = entry::remove(name, |found| Ok(*found == self.record));
         match &removed {
-            Ok(_) => client::forget(name, self.record),
+            Ok(_) => {
+                client::forget(name, self.record);
+                step("name: forgotten");
+            }
             Err(_) => self.unlinked.store(false, Ordering::Release),
         }
         removed

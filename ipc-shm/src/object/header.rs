@@ -10,7 +10,8 @@
 //! Handles travel between programs that were built apart, so nothing here depends on how a compiler lays things out. What a
 //! header says is compared with what the receiver expects and with the segment's size; no more is believed of it.
 
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytemuck::{Pod, Zeroable};
 use rustix::io::Errno;
@@ -162,6 +163,7 @@ pub(crate) fn create(claim: Claim, len: usize) -> Result<(Segment, Spot)> {
     let all =
         all.ok_or_else(|| Error::invalid("the length", format!("{len} elements fit into no memory")))?;
     let segment = Segment::new(all)?;
+    segment.claim()?;
     mark(&segment, claim, len)?;
     Ok((segment, Spot { data, len }))
 }
@@ -179,13 +181,13 @@ pub(crate) fn mark(segment: &Segment, claim: Claim, len: usize) -> Result<()> {
         guard: claim.guard,
         reserved: 0,
     };
-    segment.write(0, bytemuck::bytes_of(&header))
+    segment.poke(0, bytemuck::bytes_of(&header))
 }
 
-/// Makes sure that a segment is such an object; says where it stands.
+/// Makes sure that a segment is such an object; says where it stands. From then on it is used by objects alone.
 ///
 /// # Errors
-/// [`Error::NotASegment`] with what is wrong with it.
+/// [`Error::NotASegment`] with what is wrong with it; [`Error::InUse`]: somebody is copying bytes in or out.
 pub(crate) fn check(segment: &Segment, claim: Claim) -> Result<Spot> {
     let foreign = |why: String| Err(Error::not_a_segment(why));
     if segment.len() < DATA {
@@ -193,7 +195,7 @@ pub(crate) fn check(segment: &Segment, claim: Claim) -> Result<Spot> {
         return foreign(format!("{} bytes are too few for {kind}", segment.len()));
     }
     let mut found = Header::zeroed();
-    segment.read(0, bytemuck::bytes_of_mut(&mut found))?;
+    segment.peek(0, bytemuck::bytes_of_mut(&mut found))?;
     if found.magic != MAGIC {
         return foreign("it does not begin as one of this crate does".into());
     }
@@ -215,7 +217,9 @@ pub(crate) fn check(segment: &Segment, claim: Claim) -> Result<Spot> {
         let spot = Spot { data, len: usize::try_from(found.len).ok()? };
         (data.checked_add(bytes)? <= segment.len()).then_some(spot)
     });
-    spot.map_or_else(|| foreign(format!("it is too short for {} elements", found.len)), Ok)
+    let spot = spot.map_or_else(|| foreign(format!("it is too short for {} elements", found.len)), Ok)?;
+    segment.claim()?;
+    Ok(spot)
 }
 
 /// A number for the type: its name without paths, its size and its alignment. Two types that were meant to be one have the same in every
@@ -240,9 +244,10 @@ pub(crate) fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 
 /// The pid namespace of this process, by its inode.
 fn namespace() -> Result<u64> {
-    static KNOWN: OnceLock<u64> = OnceLock::new();
-    if let Some(known) = KNOWN.get() {
-        return Ok(*known);
+    // One more than the number; not a `OnceLock`, at which a forked copy might wait for a thread that it has no copy of.
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    if let Some(known) = KNOWN.load(Relaxed).checked_sub(1) {
+        return Ok(known);
     }
     let number = match rustix::fs::stat("/proc/self/ns/pid") {
         Ok(stat) => stat.st_ino,
@@ -251,7 +256,8 @@ fn namespace() -> Result<u64> {
         // Without CONFIG_PID_NS, or without /proc, there is one namespace that can be told.
         Err(_) => 0,
     };
-    Ok(*KNOWN.get_or_init(|| number))
+    KNOWN.store(number + 1, Relaxed);
+    Ok(number)
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Object {
             }
             None => {
                 let (segment, spot) = header::create(claim, len)?;
-                segment.write(spot.data, bytes)?;
+                segment.poke(spot.data, bytes)?;
                 Ok(Object { segment, lock: LOCK, data: spot.data, len, ticket: None, maker })
             }
         }

@@ -144,7 +144,7 @@ pub(super) fn freeze(segment: Segment) -> Result<Frozen, FreezeError> {
         Ok(map) => map,
         Err(error) => return Err(whole(segment.mapping, error)),
     };
-    let Mapping { map: old, reserved, entry } = match Arc::try_unwrap(segment.mapping) {
+    let Mapping { map: old, reserved, entry, .. } = match Arc::try_unwrap(segment.mapping) {
         Ok(mapping) => mapping,
         Err(shared) => {
             let others = Arc::strong_count(&shared).saturating_sub(1).max(1);

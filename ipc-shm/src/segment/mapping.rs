@@ -18,6 +18,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ipc_core::primitive::process::Incarnation;
@@ -35,7 +37,41 @@ pub(crate) struct Mapping {
     pub(crate) map: Map,
     /// It was reserved, and has no holes.
     pub(crate) reserved: bool,
+    pub(crate) users: Users,
     pub(crate) entry: Entry,
+}
+
+/// Who uses the memory itself: those who copy bytes in or out at this moment, or, once and for all, the objects that stand there. Their guards give
+/// references, beside which nobody may copy.
+///
+/// | value | means | left by |
+/// |---|---|---|
+/// | 0 | nobody | a copy: 1; an object: `OBJECTS` |
+/// | n | so many copies are under way | their ends |
+/// | `OBJECTS`, perhaps with n | objects stand there; n have come to copy, and are about to be refused | |
+#[derive(Debug, Default)]
+pub(crate) struct Users(AtomicUsize);
+
+const OBJECTS: usize = 1 << (usize::BITS - 1);
+
+impl Users {
+    /// Calls `copy`, unless objects stand there.
+    #[inline]
+    pub(crate) fn copying<R>(&self, copy: impl FnOnce() -> R) -> Option<R> {
+        let before = self.0.fetch_add(1, Acquire);
+        let copied = (before & OBJECTS == 0).then(copy);
+        self.0.fetch_sub(1, Release);
+        copied
+    }
+
+    /// From now on objects stand there. Gives whether some did before; `None`: not yet, somebody is copying.
+    pub(crate) fn claim(&self) -> Option<bool> {
+        match self.0.compare_exchange(0, OBJECTS, AcqRel, Acquire) {
+            Ok(_) => Some(false),
+            Err(found) if found & OBJECTS != 0 => Some(true),
+            Err(_) => None,
+        }
+    }
 }
 
 impl AsFd for Mapping {
@@ -63,15 +99,16 @@ impl Mapping {
             return Err(Error::not_a_segment("its number is that of another file of this process"));
         }
         let map = map(file, found.len, access)?;
-        let mapping = Arc::new(Mapping { map, reserved: found.reserved, entry: Entry(key) });
+        let mapping =
+            Arc::new(Mapping { map, reserved: found.reserved, users: Users::default(), entry: Entry(key) });
         table.entries.insert(key, Arc::downgrade(&mapping));
         Ok(mapping)
     }
 
-    /// Puts one back that was taken out of its handle.
+    /// Puts one back that was taken out of its only handle.
     pub(crate) fn again(map: Map, reserved: bool, entry: Entry) -> Arc<Mapping> {
         let key = entry.0;
-        let mapping = Arc::new(Mapping { map, reserved, entry });
+        let mapping = Arc::new(Mapping { map, reserved, users: Users::default(), entry });
         table().entries.insert(key, Arc::downgrade(&mapping));
         mapping
     }

@@ -104,7 +104,8 @@ impl Segment {
         Segment::create(len, Pages::Reserved)
     }
 
-    /// A segment of `len` bytes, all zero, of which each page is taken when it is first touched. For large ones that are used in part.
+    /// A segment of `len` bytes, all zero, of which each page is taken when it is first touched. For large ones that are used in part, and for what
+    /// is to grow: a segment's length is sealed, so it is made as long as it may ever become.
     ///
     /// The price: where memory is short at that time, touching a page is no error but **SIGBUS, or the OOM killer's SIGKILL**, for this process or
     /// another one. Only RLIMIT_FSIZE and the process's addresses are compared with `len`.
@@ -241,10 +242,11 @@ impl Segment {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`]: that is more than there is; nothing was copied.
+    /// [`Error::Invalid`]: that is more than there is; nothing was copied. [`Error::InUse`]: an object stands there ([`Value`](crate::Value), an arena …),
+    /// or has; its guards give references, and beside those nobody copies.
     #[inline]
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
-        if self.mapping.map.read(at, into) { Ok(()) } else { Err(beyond(at, into.len(), self.len())) }
+        self.mapping.users.copying(|| self.peek(at, into)).unwrap_or_else(|| Err(holds_objects()))
     }
 
     /// Copies `from` to offset `at` on.
@@ -260,10 +262,34 @@ impl Segment {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`]: that is more than there is room for; nothing was copied.
+    /// [`Error::Invalid`]: that is more than there is room for; nothing was copied. [`Error::InUse`], as [`read`](Segment::read).
     #[inline]
     pub fn write(&self, at: usize, from: &[u8]) -> Result<()> {
+        self.mapping.users.copying(|| self.poke(at, from)).unwrap_or_else(|| Err(holds_objects()))
+    }
+
+    /// As [`read`](Segment::read), also where objects stand: of what no guard gives references to.
+    #[inline]
+    pub(crate) fn peek(&self, at: usize, into: &mut [u8]) -> Result<()> {
+        if self.mapping.map.read(at, into) { Ok(()) } else { Err(beyond(at, into.len(), self.len())) }
+    }
+
+    /// As [`write`](Segment::write), also where objects stand: to what no guard gives references to.
+    #[inline]
+    pub(crate) fn poke(&self, at: usize, from: &[u8]) -> Result<()> {
         if self.mapping.map.write(at, from) { Ok(()) } else { Err(beyond(at, from.len(), self.len())) }
+    }
+
+    /// From now on objects stand here. Gives whether some did before.
+    ///
+    /// # Errors
+    /// [`Error::InUse`]: somebody in this process is reading or writing bytes.
+    pub(crate) fn claim(&self) -> Result<bool> {
+        let why = || "somebody is copying bytes in or out".into();
+        self.mapping
+            .users
+            .claim()
+            .ok_or_else(|| Error::InUse { what: "take a segment for an object".into(), why: why() })
     }
 
     /// A view for reading only, on a descriptor that is open for reading only; see [`View`].
@@ -325,6 +351,12 @@ impl fmt::Debug for Segment {
             .field("reserved", &self.mapping.reserved)
             .finish_non_exhaustive()
     }
+}
+
+#[cold]
+fn holds_objects() -> Error {
+    let why = "objects stand in it, and are used by their own handles".to_owned();
+    Error::InUse { what: "read or write a segment".into(), why }
 }
 
 #[cold]

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ipc_core::primitive::sync::atomic::AtomicU32;
@@ -213,8 +214,19 @@ fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Option<i3
 /// Whether the kernel has all that a gate needs: `futex_waitv` (5.16), and when a thread ends that has announced a word without
 /// owner, it wakes one who sleeps on it, also where the word is not wholly zero (about 6.2). Tried once, with a thread that ends so.
 pub(crate) fn baton() -> bool {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    *KNOWN.get_or_init(|| !crate::switch::is_off("baton") && has_waitv() && try_baton().unwrap_or(false))
+    // Not a `OnceLock`: a copy that was forked while another thread tried would wait for that thread, which it has no copy of.
+    static KNOWN: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 0;
+    const THERE: u8 = 1;
+    const MISSING: u8 = 2;
+    match KNOWN.load(Relaxed) {
+        UNKNOWN => {
+            let there = !crate::switch::is_off("baton") && has_waitv() && try_baton().unwrap_or(false);
+            KNOWN.store(if there { THERE } else { MISSING }, Relaxed);
+            there
+        }
+        known => known == THERE,
+    }
 }
 
 fn has_waitv() -> bool {
@@ -225,9 +237,8 @@ fn has_waitv() -> bool {
 }
 
 fn try_baton() -> Option<bool> {
-    // Not on the stack: the kernel looks at it when the thread has ended, whenever that is.
-    static GATE: OnceLock<Node> = OnceLock::new();
-    let gate: &'static Node = GATE.get_or_init(Node::new);
+    // Not on the stack: the kernel looks at it when the thread has ended, whenever that is. Nor shared: two threads may try at once.
+    let gate: &'static Node = Box::leak(Box::new(Node::new()));
     gate.word.store(WAITERS, std::sync::atomic::Ordering::SeqCst);
     let (send, asleep) = std::sync::mpsc::channel();
     let sleeper = std::thread::Builder::new()

@@ -168,7 +168,7 @@ fn two_deaths(
 /// The data as it stands there, without the lock, whose points are armed.
 fn peek(value: &Value<Data>) -> Data {
     let mut data = Data::zeroed();
-    value.segment().read(128, bytemuck::bytes_of_mut(&mut data)).unwrap();
+    ipc_shm::modelled::peek(value.segment(), 128, bytemuck::bytes_of_mut(&mut data)).unwrap();
     data
 }
 

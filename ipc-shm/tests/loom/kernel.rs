@@ -252,7 +252,10 @@ impl System for Thread {
     }
 
     fn retract(&self, before: *const Node) {
-        self.pending.set(before);
+        // A victim dies by unwinding, and does nothing any more.
+        if !std::thread::panicking() {
+            self.pending.set(before);
+        }
     }
 
     fn has_room(&self) -> bool {

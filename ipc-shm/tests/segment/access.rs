@@ -73,3 +73,32 @@ fn what_is_dropped_is_gone() {
     drop((segment, view));
     assert_eq!(mappings(&fd), 0);
 }
+
+/// A guard gives `&mut`, and whoever writes beside it, by the segment, would make a liar of it.
+#[test]
+fn bytes_are_not_copied_where_objects_stand() {
+    let in_use =
+        |result: ipc_shm::Result<()>| assert!(matches!(result, Err(Error::InUse { .. })), "{result:?}");
+    let value = Value::new(1_u64).unwrap();
+    let segment = value.segment().clone();
+    let mut guard = value.lock().unwrap();
+    *guard = 2;
+    in_use(segment.write(104, &7_u64.to_ne_bytes()));
+    in_use(segment.read(104, &mut [0; 8]));
+    assert_eq!(*guard, 2);
+    drop(guard);
+    // Nor by another handle of it, that came in another way, nor when the object's handles are gone.
+    let same = Segment::from_fd(segment.clone().into_fd().unwrap()).unwrap();
+    drop(value);
+    in_use(same.write(0, &[1]));
+    let array = Array::<u64>::zeroed(4096).unwrap();
+    in_use(Arena::in_segment(array.segment().clone()).map(drop));
+
+    // What was bytes becomes an object once.
+    let segment = Segment::new(1 << 16).unwrap();
+    segment.write(0, b"bytes").unwrap();
+    let arena = Arena::in_segment(segment.clone()).unwrap();
+    in_use(segment.write(0, b"bytes"));
+    in_use(Arena::in_segment(segment).map(drop));
+    assert!(Value::new_with(1_u8, &arena).is_ok());
+}

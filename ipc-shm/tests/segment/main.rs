@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::ptr;
 
 use ipc_core::{Builder, Context, Descriptor, Function, Message, Packed, Receiver, Resource, Sender, pipe};
-use ipc_shm::{Error, Frozen, HugePage, Result, Segment, View};
+use ipc_shm::{Arena, Array, Error, Frozen, HugePage, Result, Segment, Value, View};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;

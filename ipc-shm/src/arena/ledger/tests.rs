@@ -262,7 +262,7 @@ fn books_that_were_written_over_are_not_believed() {
                 1 => UNDER_WAY + rng.below((books - UNDER_WAY) as u64) as usize,
                 _ => value.place().object().ticket().unwrap().alive() + rng.below(64) as usize,
             };
-            arena.segment().write(at, &[rng.next_u64() as u8]).unwrap();
+            arena.segment().poke(at, &[rng.next_u64() as u8]).unwrap();
         }
         let _ = arena.available();
         let _ = arena.objects();
@@ -275,4 +275,21 @@ fn books_that_were_written_over_are_not_believed() {
         let _: Result<Object, _> =
             Object::create(Kind::Value, crate::object::Contents::Zeros::<u64>(1), Home::from(&arena));
     }
+}
+
+/// A handle of 2³¹ uses ago was good again, and its data another's.
+#[test]
+fn an_entry_whose_generations_are_used_up_is_given_out_no_more() {
+    let arena = Arena::new(1 << 16).unwrap();
+    let stale = Value::new_with(0_u64, &arena).unwrap();
+    let ticket = stale.place().object().ticket().unwrap();
+    assert_eq!(ticket.generation, 1);
+    arena.free(&stale).unwrap();
+    arena.ledger().generation(ticket.entry).store(USED_UP - 2, SeqCst);
+    let last = Value::new_with(1_u64, &arena).unwrap();
+    assert_eq!(last.place().object().ticket(), Some(Ticket { entry: ticket.entry, generation: USED_UP - 1 }));
+    arena.free(&last).unwrap();
+    let next = Value::new_with(2_u64, &arena).unwrap();
+    assert_ne!(next.place().object().ticket().unwrap().entry, ticket.entry);
+    assert!(matches!(stale.get(), Err(Error::Freed)) && matches!(last.get(), Err(Error::Freed)));
 }

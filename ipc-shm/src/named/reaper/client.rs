@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::server::reap;
 use super::{Named, Word};
+use crate::crash::reached as step;
 use crate::named::name::Name;
 use crate::named::record::Record;
 use crate::sys::kept::Kept;
@@ -205,6 +206,7 @@ impl State {
                 return if taken { Ok(false) } else { Err(error.to_string()) };
             }
         };
+        step("name: address bound");
         // The one before: its address is free, so it is dead, or has nothing left to do but die.
         if let Some(before) = self.started.take() {
             let _ = before.join_timeout(COURTESY);
@@ -214,6 +216,7 @@ impl State {
         let reaper = reaper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.started = Some(reaper.spawn(reap, (listener, theirs)).map_err(|failed| failed.to_string())?);
         self.reaper = Some(ours);
+        step("name: reaper started");
         Ok(true)
     }
 }

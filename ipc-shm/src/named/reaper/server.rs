@@ -7,6 +7,7 @@ use ipc_core::{Connection, Listener, wait};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Named, Word, client};
+use crate::crash::reached as step;
 use crate::named::entry;
 use crate::named::name::Name;
 use crate::named::record::Owner;
@@ -40,12 +41,14 @@ struct Client {
 
 /// The reaper's life; `first` is who has started it.
 pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
+    step("reaper: born");
     signals::ignore_endings();
     // What is sent to the whole group of who started it, SIGKILL too, is not for it.
     let _ = rustix::process::setsid();
     // Two descriptors an owner.
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    step("reaper: apart");
     // It waits for the answer, which the look at all names there are must not hold up.
     let _ = wait(&[&first], Some(FIRST));
     let mut clients = vec![Client::new(first)];
@@ -63,6 +66,7 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
             clients.push(Client { names: vec![named], dead: true, due, ..Client::default() });
         }
     }
+    step("reaper: looked around");
     let mut opens: Option<Instant> = None;
     // Somebody who connects when it has none left finds it gone, and starts another.
     while clients.iter().any(Client::is_waited_for) {
@@ -85,13 +89,17 @@ pub(super) fn reap(listener: Listener, first: Connection<(), Word>) {
             opens = admit(&listener, &mut clients);
         }
     }
+    step("reaper: about to end");
 }
 
 /// Lets in who is there; gives when the next may come, if that is later.
 fn admit(listener: &Listener, clients: &mut Vec<Client>) -> Option<Instant> {
     loop {
         match listener.try_accept() {
-            Ok(Some(connection)) => clients.push(Client::new(connection)),
+            Ok(Some(connection)) => {
+                step("reaper: accepted");
+                clients.push(Client::new(connection));
+            }
             Ok(None) => return None,
             Err(_) => return Some(Instant::now() + PAUSE),
         }
@@ -119,15 +127,22 @@ impl Client {
         while let Some(connection) = &self.connection {
             let answered = match connection.try_recv() {
                 Ok(Some(Word::Owner(process, names))) => {
+                    step("reaper: owner heard");
                     self.process = Some(process.into_inner());
                     self.names.extend(names);
-                    connection.try_send(()).is_ok()
+                    let sent = connection.try_send(()).is_ok();
+                    step("reaper: owner answered");
+                    sent
                 }
                 Ok(Some(Word::Add(named))) => {
+                    step("reaper: name heard");
                     self.names.push(named);
-                    connection.try_send(()).is_ok()
+                    let sent = connection.try_send(()).is_ok();
+                    step("reaper: name answered");
+                    sent
                 }
                 Ok(Some(Word::Forget(named))) => {
+                    step("reaper: name given back");
                     self.names.retain(|other| *other != named);
                     true
                 }
@@ -135,6 +150,7 @@ impl Client {
                 Err(_) => false,
             };
             if !answered {
+                step("reaper: owner has hung up");
                 self.connection = None;
                 // It lives on where it has only executed another program: its memory is gone with that.
                 self.due = Some(Instant::now());
@@ -146,6 +162,7 @@ impl Client {
     fn look(&mut self) {
         let Some(process) = &self.process else { return };
         if wait(&[process], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty()) {
+            step("reaper: owner is dead");
             (self.connection, self.process, self.dead) = (None, None, true);
             (self.due, self.pause) = (Some(Instant::now()), SOON);
         }
@@ -164,6 +181,9 @@ impl Client {
             return;
         }
         self.names.retain(|named| !remove(named, self.dead));
+        if self.dead {
+            step("reaper: owner is buried");
+        }
         // Who lives on with its memory has not executed anything. Its death is waited for.
         self.due = (self.dead || self.pause < LATE).then(|| now + self.pause);
         self.pause = LATE.min(2 * self.pause);

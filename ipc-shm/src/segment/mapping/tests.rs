@@ -33,7 +33,7 @@ fn a_file_is_mapped_once_for_each_access_and_forgotten_with_the_last() {
 #[test]
 fn an_entry_that_another_mapping_has_taken_over_stays() {
     let file = file();
-    let Mapping { map, reserved, entry } = Arc::try_unwrap(of(&file, Access::Shared)).unwrap();
+    let Mapping { map, reserved, entry, .. } = Arc::try_unwrap(of(&file, Access::Shared)).unwrap();
     let key = entry.0;
     // Its last handle is gone, and another arrives before it is unmapped.
     let second = of(&file, Access::Shared);
