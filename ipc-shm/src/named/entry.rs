@@ -105,12 +105,24 @@ pub(crate) fn look(name: &Name) -> Result<Found> {
 /// # Errors
 /// [`Error::Os`]: what the kernel says; [`Error::InUse`]: another process holds the file's lock, for longer than it takes to unlink one.
 pub(crate) fn remove(name: &Name, which: impl Fn(&Record) -> Result<bool>) -> Result<bool> {
+    remove_within(name, PATIENCE, which)
+}
+
+/// As [`remove`], without waiting for who has locked the file.
+///
+/// # Errors
+/// As [`remove`].
+pub(crate) fn try_remove(name: &Name, which: impl Fn(&Record) -> Result<bool>) -> Result<bool> {
+    remove_within(name, Duration::ZERO, which)
+}
+
+fn remove_within(name: &Name, patience: Duration, which: impl Fn(&Record) -> Result<bool>) -> Result<bool> {
     let Found::Ours(file, record) = look(name)? else { return Ok(false) };
     if !which(&record)? {
         return Ok(false);
     }
     step("remover: found");
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         match error {
             Errno::INTR => {}
@@ -148,26 +160,31 @@ pub(crate) fn remove(name: &Name, which: impl Fn(&Record) -> Result<bool>) -> Re
 /// # Errors
 /// As [`remove`].
 pub(crate) fn remove_stale(name: &Name) -> Result<bool> {
-    remove(name, |record| Ok(record.owner()? == Owner::Gone))
+    remove(name, is_stale)
 }
 
-/// Takes away all names of this user whose owners are gone: those that nobody was left to remove; gives the others. What cannot be done is left.
+fn is_stale(record: &Record) -> Result<bool> {
+    Ok(record.owner()? == Owner::Gone)
+}
+
+/// Takes away all names of this user whose owners are gone: those that nobody was left to remove; gives the others, and those that somebody
+/// has locked. What cannot be done is left.
 pub(crate) fn sweep() -> Vec<(Name, Record)> {
-    let mut living = Vec::new();
-    let Ok(all) = std::fs::read_dir(DIRECTORY) else { return living };
+    let mut left = Vec::new();
+    let Ok(all) = std::fs::read_dir(DIRECTORY) else { return left };
     for one in all.flatten() {
         // What is longer or shorter is not even opened.
         let ours = one.metadata().is_ok_and(|about| about.is_file() && about.len() == LENGTH as u64);
         if ours
             && let Ok(name) = one.file_name().into_string()
             && let Ok(name) = Name::new(name)
-            && !remove_stale(&name).unwrap_or(false)
+            && !try_remove(&name, is_stale).unwrap_or(false)
             && let Ok(Found::Ours(_, record)) = look(&name)
         {
-            living.push((name, record));
+            left.push((name, record));
         }
     }
-    living
+    left
 }
 
 #[cfg(test)]

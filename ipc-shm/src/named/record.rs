@@ -172,8 +172,9 @@ impl Record {
             return Ok(None);
         }
         let again = format!("/proc/self/fd/{}", path.as_raw_fd());
-        let file: OwnedFd =
-            rustix::fs::open(again, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        // One with a lease is waited for otherwise, for as long as the system says (fcntl(2), "Leases").
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file: OwnedFd = rustix::fs::open(again, flags, Mode::empty()).map_err(failed)?;
         let segment = Segment::from_fd(file)?;
         if segment.len() as u64 != self.len {
             let why = format!("it has {} bytes, and its name says {}", segment.len(), self.len);

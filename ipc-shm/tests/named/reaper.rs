@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 
 use super::*;
 
@@ -240,18 +240,43 @@ fn without_descriptors_it_waits() {
         // Up to the first that it does not have.
         let has = |number: &u64| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
         let open = (0..).find(|number| !has(number)).unwrap();
-        let process = rustix::process::Pid::from_raw(pid.cast_signed());
-        let limit = rustix::process::Rlimit { current: Some(open), maximum: Some(1000) };
-        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        let limit = |current| {
+            let process = rustix::process::Pid::from_raw(pid.cast_signed());
+            let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+            rustix::process::prlimit(process, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+        };
+        limit(Some(open));
         let maker = Maker::start(exec());
         let before = ticks(pid);
         maker.line.send(fresh("late")).unwrap();
         // It stands before the reaper meanwhile.
         std::thread::sleep(Duration::from_secs(1));
         let used = ticks(pid) - before;
-        let limit = rustix::process::Rlimit { current: Some(1000), maximum: Some(1000) };
-        rustix::process::prlimit(process, rustix::process::Resource::Nofile, limit).unwrap();
+        limit(Some(open + 100));
         assert!(maker.line.recv_timeout(GENEROUS).unwrap().is_some());
         assert!(used < 10, "{used} ticks of 100");
+    });
+}
+
+/// It waited two seconds for the lock, answered nobody meanwhile, and forgot the name then.
+#[test]
+fn a_name_whose_file_is_locked_is_removed_later() {
+    let _leaks = leaks();
+    in_a_family(|| {
+        let keep = SharedMemory::new(1).unwrap();
+        let owners: Vec<_> = (0..10).map(|_| Owner::start(exec(), &fresh("locked"))).collect();
+        let locked: Vec<_> = owners.iter().map(|owner| fs::File::open(path(&owner.name)).unwrap()).collect();
+        locked.iter().for_each(|file| file.lock().unwrap());
+        let names: Vec<_> = owners.into_iter().map(Owner::kill).collect();
+        let start = Instant::now();
+        drop(SharedMemory::new(1).unwrap());
+        // Ten times two seconds.
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        // Longer than it ever waited for one. The others were not to be held up.
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(names.iter().all(|name| stands(name)));
+        drop(locked);
+        names.iter().for_each(|name| gone(name));
+        assert!(stands(keep.name()));
     });
 }

@@ -100,6 +100,33 @@ fn a_forged_record_opens_no_device_and_no_pipe() {
     assert!(forged(&file).is_err());
 }
 
+/// Its opener waited for the end of the lease: 45 seconds, if nothing else is said.
+#[test]
+fn a_forged_record_of_a_leased_file_is_not_waited_for() {
+    // Not in libc: fcntl(2).
+    const F_SETSIG: i32 = 10;
+    let segment = Segment::new(5).unwrap();
+    let mut one = record(&segment);
+    let path = std::env::temp_dir().join(format!("ipc-shm-leased-{}", std::process::id()));
+    fs::write(&path, [0; 5]).unwrap();
+    let file = fs::File::open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    // SAFETY: these touch no memory. Who has the lease is told by a signal that does nothing, and not by SIGIO.
+    let leased = unsafe {
+        libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
+            && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0
+    };
+    if !leased {
+        return ipc_testkit::not_here("no leases there");
+    }
+    let stat = rustix::fs::fstat(&file).unwrap();
+    (one.descriptor, one.device, one.inode) = (file.as_raw_fd() as u32, stat.st_dev, stat.st_ino);
+    let start = std::time::Instant::now();
+    let error = one.open().unwrap_err();
+    assert!(matches!(&error, Error::Os { source, .. } if source.kind() == ErrorKind::WouldBlock), "{error}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+}
+
 #[test]
 fn an_owner_of_the_family_is_watched_as_long_as_it_lives() {
     let segment = Segment::new(5).unwrap();
