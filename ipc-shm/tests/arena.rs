@@ -99,20 +99,6 @@ fn a_handle_of_what_was_freed_is_refused_also_when_its_place_is_used_again() {
     assert_eq!(rx.recv().unwrap().get().unwrap(), 2);
 }
 
-/// The thread has the lock that stands there now: that is not the recursive lock, taken once already.
-#[test]
-fn a_recursive_lock_that_was_freed_does_not_give_back_anothers() {
-    let _leaks = leaks();
-    let arena = Arena::new(1 << 16).unwrap();
-    let old = RLock::new_with(&arena).unwrap();
-    arena.free(&old).unwrap();
-    let new = Value::new_with(2_u64, &arena).unwrap();
-    let guard = new.lock().unwrap();
-    assert!(matches!(old.lock(), Err(Error::Freed)));
-    assert!(new.is_locked(), "it was given back with a guard of another");
-    drop(guard);
-}
-
 #[test]
 fn a_waiter_is_told_that_it_was_freed() {
     let _leaks = leaks();
