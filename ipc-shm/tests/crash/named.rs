@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ipc_core::primitive::crash::CrashPoints;
@@ -268,7 +269,11 @@ fn rounds(method: &str) -> usize {
     if method == "exec" { exec } else { server }
 }
 
+/// One of these tests at a time: the first thing that a reaper of any family does is to remove what the dead of all have left.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn killed_at_points(part: Part, roles: &[&str]) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let _leaks = leaks();
     let crash = crash_points();
     let mut rng = Rng::new();
