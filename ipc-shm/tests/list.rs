@@ -227,6 +227,26 @@ fn what_is_written_over_is_an_error() {
     assert_eq!((list.len(), list.get(2).unwrap()), (3, 3.into()));
 }
 
+/// Each item was as long as the list, and all of them together as long as its square.
+#[test]
+fn places_that_lie_over_one_another_give_no_more_than_there_is() {
+    const ITEMS: u64 = 500;
+    let _leaks = leaks();
+    let list = ShareableList::new((0..ITEMS).map(|_| Item::Bytes(vec![7; 16]))).unwrap();
+    let (places, long) = (32 + ITEMS * 32, ITEMS * 24);
+    for index in 0..ITEMS {
+        for (at, word) in [places, long, 5, long].into_iter().enumerate() {
+            let at = 128 + 32 + 32 * index as usize + 8 * at;
+            scribble(list.segment(), at, &word.to_le_bytes()).unwrap();
+        }
+    }
+    assert!(matches!(list.to_vec(), Err(Error::Corrupt { .. })));
+    assert!(matches!(list.lock().unwrap().to_vec(), Err(Error::Corrupt { .. })));
+    assert!(format!("{list:?}").len() < 1_000_000);
+    // One by itself is within the list.
+    assert!(matches!(list.get(499).unwrap(), Item::Bytes(bytes) if bytes.len() as u64 == long));
+}
+
 #[test]
 fn a_list_travels_as_itself() {
     let _leaks = leaks();
