@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc_core::{Context, Function, Message, Packed, duplex};
 use ipc_shm::modelled::scribble;
-use ipc_shm::{Array, Error, Item, ListGuard, LockError, Segment, ShareableList, Value};
+use ipc_shm::{Arena, Array, Error, Item, ListGuard, Lock, LockError, Segment, ShareableList, Value};
 use ipc_testkit::{GENEROUS, leaks};
 
 #[track_caller]
@@ -245,6 +245,24 @@ fn places_that_lie_over_one_another_give_no_more_than_there_is() {
     assert!(format!("{list:?}").len() < 1_000_000);
     // One by itself is within the list.
     assert!(matches!(list.get(499).unwrap(), Item::Bytes(bytes) if bytes.len() as u64 == long));
+}
+
+/// Its array was made, and stayed in the arena when the lock that was to fill it could not be had.
+#[test]
+fn a_list_is_made_behind_a_lock_that_is_held_or_lost() {
+    let _leaks = leaks();
+    let (arena, lock) = (Arena::new(1 << 20).unwrap(), Lock::new().unwrap());
+    let guard = lock.lock().unwrap();
+    let list = ShareableList::new_with(items(), (&arena, &lock)).unwrap();
+    assert!(matches!(list.get(0), Err(Error::AlreadyHeld)));
+    assert_eq!(arena.objects(), 1);
+    drop(guard);
+    assert_eq!(list.to_vec().unwrap(), items());
+    let dies = lock.clone();
+    std::thread::spawn(move || std::mem::forget(dies.lock().unwrap())).join().unwrap();
+    let other = ShareableList::new_with(items(), (&arena, &lock)).unwrap();
+    assert!(matches!(other.get(0), Err(Error::OwnerDied { .. })), "who uses it is told");
+    assert_eq!(arena.objects(), 2);
 }
 
 #[test]
