@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipc_core::{Context, Function, Message, Packed, duplex};
 use ipc_shm::modelled::scribble;
-use ipc_shm::{Array, Error, Item, ListGuard, LockError, Segment, ShareableList, Value};
+use ipc_shm::{Arena, Array, Error, Item, ListGuard, Lock, LockError, Segment, ShareableList, Value};
 use ipc_testkit::{GENEROUS, leaks};
 
 #[track_caller]
@@ -225,6 +225,44 @@ fn what_is_written_over_is_an_error() {
     // How many there are was read once.
     scribble(list.segment(), 144, &u64::to_le_bytes(0)).unwrap();
     assert_eq!((list.len(), list.get(2).unwrap()), (3, 3.into()));
+}
+
+/// Each item was as long as the list, and all of them together as long as its square.
+#[test]
+fn places_that_lie_over_one_another_give_no_more_than_there_is() {
+    const ITEMS: u64 = 500;
+    let _leaks = leaks();
+    let list = ShareableList::new((0..ITEMS).map(|_| Item::Bytes(vec![7; 16]))).unwrap();
+    let (places, long) = (32 + ITEMS * 32, ITEMS * 24);
+    for index in 0..ITEMS {
+        for (at, word) in [places, long, 5, long].into_iter().enumerate() {
+            let at = 128 + 32 + 32 * index as usize + 8 * at;
+            scribble(list.segment(), at, &word.to_le_bytes()).unwrap();
+        }
+    }
+    assert!(matches!(list.to_vec(), Err(Error::Corrupt { .. })));
+    assert!(matches!(list.lock().unwrap().to_vec(), Err(Error::Corrupt { .. })));
+    assert!(format!("{list:?}").len() < 1_000_000);
+    // One by itself is within the list.
+    assert!(matches!(list.get(499).unwrap(), Item::Bytes(bytes) if bytes.len() as u64 == long));
+}
+
+/// Its array was made, and stayed in the arena when the lock that was to fill it could not be had.
+#[test]
+fn a_list_is_made_behind_a_lock_that_is_held_or_lost() {
+    let _leaks = leaks();
+    let (arena, lock) = (Arena::new(1 << 20).unwrap(), Lock::new().unwrap());
+    let guard = lock.lock().unwrap();
+    let list = ShareableList::new_with(items(), (&arena, &lock)).unwrap();
+    assert!(matches!(list.get(0), Err(Error::AlreadyHeld)));
+    assert_eq!(arena.objects(), 1);
+    drop(guard);
+    assert_eq!(list.to_vec().unwrap(), items());
+    let dies = lock.clone();
+    std::thread::spawn(move || std::mem::forget(dies.lock().unwrap())).join().unwrap();
+    let other = ShareableList::new_with(items(), (&arena, &lock)).unwrap();
+    assert!(matches!(other.get(0), Err(Error::OwnerDied { .. })), "who uses it is told");
+    assert_eq!(arena.objects(), 2);
 }
 
 #[test]

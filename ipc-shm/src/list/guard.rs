@@ -89,7 +89,7 @@ impl<'a> ListGuard<'a> {
     /// # Errors
     /// As [`get`](ListGuard::get).
     pub fn to_vec(&self) -> Result<Vec<Item>> {
-        (0..self.len).map(|index| self.get(index)).collect()
+        layout::items(bytemuck::cast_slice(&self.words), self.len).collect()
     }
 
     /// How many bytes of text the place of an item has.
@@ -103,7 +103,7 @@ impl<'a> ListGuard<'a> {
 
 impl fmt::Debug for ListGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let items = (0..self.len).map(|index| self.get(index));
+        let items = layout::items(bytemuck::cast_slice(&self.words), self.len);
         f.debug_list().entries(items.map(|item| item.map_err(|error| error.to_string()))).finish()
     }
 }

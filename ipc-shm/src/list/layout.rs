@@ -106,6 +106,18 @@ pub(super) fn get(bytes: &[u8], len: usize, index: usize) -> Result<Item> {
     })
 }
 
+/// All items. Places that somebody has laid over one another give no more than there are bytes.
+pub(super) fn items(bytes: &[u8], len: usize) -> impl Iterator<Item = Result<Item>> {
+    let mut left = bytes.len();
+    (0..len).map(move |index| {
+        let item = get(bytes, len, index)?;
+        let long = item.long().map_or(0, <[u8]>::len);
+        let rest = left.checked_sub(long);
+        left = rest.ok_or_else(|| corrupt(index, "its place is that of others as well".to_owned()))?;
+        Ok(item)
+    })
+}
+
 /// Puts an item at an index, which is less than `len`. Whatever stood there before, the place alone matters.
 pub(super) fn set(bytes: &mut [u8], len: usize, index: usize, item: &Item) -> Result<()> {
     let entry = entry(len, index)?;

@@ -121,10 +121,10 @@ impl ShareableList {
         let items: Vec<Item> = items.into_iter().collect();
         let size = layout::size(&items)
             .ok_or_else(|| Error::invalid("the list", "it is longer than anything in memory"))?;
-        // Each part is a multiple of eight.
-        let words = Array::zeroed_with(size / 8, home)?;
-        words.update(|words| layout::fill(bytemuck::cast_slice_mut(words), &items))??;
-        Ok(ShareableList::over(words, items.len()))
+        // Each part is a multiple of eight. Filled before it is anywhere, it needs no lock, which somebody may have for long.
+        let mut words = vec![ListWord::zeroed(); size / 8];
+        layout::fill(bytemuck::cast_slice_mut(&mut words), &items)?;
+        Ok(ShareableList::over(Array::from_slice_with(&words, home)?, items.len()))
     }
 
     fn over(words: Array<ListWord>, len: usize) -> ShareableList {

@@ -280,3 +280,47 @@ fn a_name_whose_file_is_locked_is_removed_later() {
         assert!(stands(keep.name()));
     });
 }
+
+/// The address that a reaper of this machine listens at.
+fn address(pid: u32) -> Option<String> {
+    let sockets: Vec<PathBuf> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .collect();
+    let all = fs::read_to_string("/proc/net/unix").unwrap();
+    all.lines().find_map(|line| {
+        let name = line.split_once(" @ipc-shm-reaper-")?.1;
+        let inode = line.split_whitespace().nth(6)?;
+        sockets.contains(&format!("socket:[{inode}]").into()).then(|| format!("ipc-shm-reaper-{name}"))
+    })
+}
+
+/// Anybody can bind the address of a reaper that is dead; no name could be made then.
+#[test]
+fn a_stranger_at_its_address_is_passed_by() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    let _leaks = leaks();
+    in_a_family(|| squatted(true));
+    in_a_family(|| squatted(false));
+
+    fn squatted(listens: bool) {
+        let first = SharedMemory::new(1).unwrap();
+        let pid = reaper();
+        let address = address(pid).unwrap();
+        signal(pid, Signal::KILL);
+        assert!(wait_until(GENEROUS, || reapers().is_empty()));
+        let stranger = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        let name = SocketAddrUnix::new_abstract_name(address.as_bytes()).unwrap();
+        assert!(wait_until(GENEROUS, || rustix::net::bind(&stranger, &name).is_ok()));
+        if listens {
+            rustix::net::listen(&stranger, 10).unwrap();
+        }
+        let start = Instant::now();
+        let second = SharedMemory::new(1).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        let owner = Owner::start(exec(), &fresh("beside"));
+        gone(&owner.kill());
+        assert!(stands(first.name()) && stands(second.name()));
+    }
+}

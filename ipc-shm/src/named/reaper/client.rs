@@ -27,8 +27,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a name that goes may hold up its owner.
 const COURTESY: Duration = Duration::from_millis(100);
 
-/// How many reapers are tried, each of which may have been about to end.
+/// How long whoever listens at one of the family's addresses may take to show that it is the reaper.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// How many reapers are tried at an address, each of which may have been about to end.
 const TRIES: u32 = 4;
+
+/// At how many addresses a family's reaper may listen: at the first that nobody else has.
+const ADDRESSES: u32 = 8;
+
+/// Why there is no reaper at an address.
+enum Missing {
+    /// Who has the address is no reaper, or does not answer. There are others.
+    Taken(String),
+    /// None can be had anywhere.
+    Always(String),
+}
 
 struct Client {
     incarnation: Incarnation,
@@ -157,23 +171,32 @@ impl State {
         let own = own.ok_or_else(|| "this process has no number".to_owned())?;
         let own = rustix::process::pidfd_open(own, PidfdFlags::empty())
             .map_err(|error| format!("could not open this process: pidfd_open: {error}"))?;
+        let family = family().map_err(|error| error.to_string())?;
         let mut why = String::new();
-        for _ in 0..TRIES {
-            self.reach()?;
-            let own = own.try_clone().map_err(|error| format!("could not open this process: {error}"))?;
-            match self.tell(Word::Owner(Descriptor::from(own), self.names.clone())) {
-                Ok(()) => return Ok(()),
-                // It ends with its last owner, perhaps just then; or was killed.
-                Err(failed) => why = failed,
+        for number in 0..ADDRESSES {
+            for _ in 0..TRIES {
+                match self.reach(&address(family, number)) {
+                    Ok(()) => {}
+                    Err(Missing::Taken(failed)) => {
+                        why = failed;
+                        break;
+                    }
+                    Err(Missing::Always(failed)) => return Err(failed),
+                }
+                let own = own.try_clone().map_err(|error| format!("could not open this process: {error}"))?;
+                match self.tell(Word::Owner(Descriptor::from(own), self.names.clone())) {
+                    Ok(()) => return Ok(()),
+                    // It ends with its last owner, perhaps just then; or was killed.
+                    Err(failed) => why = failed,
+                }
+                self.reaper = None;
             }
-            self.reaper = None;
         }
         Err(why)
     }
 
-    fn reach(&mut self) -> Result<(), String> {
-        let address = address(family().map_err(|error| error.to_string())?);
-        let end = Instant::now() + PATIENCE;
+    fn reach(&mut self, address: &Address) -> Result<(), Missing> {
+        let end = Instant::now() + HANDSHAKE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let error = match Connector::new().timeout(left).connect(address.clone()) {
@@ -185,12 +208,17 @@ impl State {
             };
             let kind = error.io_error().map(io::Error::kind);
             let refused = kind == Some(io::ErrorKind::ConnectionRefused);
-            if refused && self.start(&address)? {
+            if refused && self.start(address).map_err(Missing::Always)? {
                 return Ok(());
             }
             let ends = error.is_disconnected() || kind == Some(io::ErrorKind::ConnectionReset);
-            if Instant::now() >= end || !(refused || ends) {
-                return Err(error.to_string());
+            let strange =
+                matches!(error, ipc_core::Error::TimedOut { .. } | ipc_core::Error::Unauthenticated { .. });
+            if strange || (Instant::now() >= end && (refused || ends)) {
+                return Err(Missing::Taken(error.to_string()));
+            }
+            if !(refused || ends) {
+                return Err(Missing::Always(error.to_string()));
             }
             // It is about to end, or another one is bound and does not listen yet: that takes a few system calls.
             std::thread::sleep(Duration::from_millis(1));
@@ -221,7 +249,7 @@ impl State {
     }
 }
 
-/// This process's family and user, as a number from which its key cannot be told: the reaper's address can be read in /proc/net/unix.
+/// This process's family and user, as a number from which its key cannot be told.
 ///
 /// # Errors
 /// [`Error::Reaper`]: the kernel has no random bytes for a key.
@@ -238,7 +266,13 @@ pub(crate) fn family() -> Result<[u8; 16]> {
     Ok(family)
 }
 
-/// Where a family's reaper listens.
-fn address(family: [u8; 16]) -> Address {
-    Address::Abstract(format!("ipc-shm-reaper-{:032x}", u128::from_be_bytes(family)).into_bytes())
+/// Where a family's reaper listens, by the address's number. Addresses can be read in /proc/net/unix: from one, no other can be told.
+fn address(family: [u8; 16], number: u32) -> Address {
+    let hash = Sha256::new()
+        .chain_update(b"ipc-shm reaper's address 1")
+        .chain_update(family)
+        .chain_update(number.to_le_bytes())
+        .finalize();
+    let digits: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    Address::Abstract(format!("ipc-shm-reaper-{digits}").into_bytes())
 }

@@ -10,6 +10,10 @@
 //! the family finds it, and one that was started before the first name needs no word of it; strangers can neither guess nor talk to it. Who finds nobody there binds the
 //! address, which one of several can, and starts a reaper with that listener and the end of a connection as its arguments.
 //!
+//! Strangers can read the address while it listens, and bind it when it is dead. They cannot show the key: so there are several addresses, none
+//! of which can be told from another, and who meets a stranger at one, or nobody who answers within a second, goes on to the next. Two reapers of one
+//! family do no harm: each knows the names that it was told, and those that it found.
+//!
 //! # Order
 //!
 //! A name is told to the reaper *before* it is made. What the reaper keeps of it is the whole record, and it removes what stands under the name only if
