@@ -258,8 +258,11 @@ fn a_list_is_made_behind_a_lock_that_is_held_or_lost() {
     assert_eq!(arena.objects(), 1);
     drop(guard);
     assert_eq!(list.to_vec().unwrap(), items());
-    let dies = lock.clone();
-    std::thread::spawn(move || std::mem::forget(dies.lock().unwrap())).join().unwrap();
+    let dies = |lock: Lock| -> () {
+        std::mem::forget(lock.lock().unwrap());
+        std::process::exit(0);
+    };
+    Context::exec().spawn(dies, (lock.clone(),)).unwrap().join().unwrap_err();
     let other = ShareableList::new_with(items(), (&arena, &lock)).unwrap();
     assert!(matches!(other.get(0), Err(Error::OwnerDied { .. })), "who uses it is told");
     assert_eq!(arena.objects(), 2);
