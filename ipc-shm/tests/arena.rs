@@ -26,6 +26,22 @@ fn descriptors(segment: &Segment) -> usize {
         .count()
 }
 
+/// Has a child killed that has the lock; its pid.
+fn kill_an_owner(value: &Value<u64>) -> u32 {
+    let hold = |value: Value<u64>| {
+        let _guard = value.lock().unwrap();
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    };
+    let child = spawn(hold, (value.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || value.is_locked()));
+    let pid = child.pid();
+    child.kill().unwrap();
+    assert_eq!(child.join().map(|never: ()| never).unwrap_err().signal(), Some(Signal::KILL));
+    pid
+}
+
 #[test]
 fn a_hundred_thousand_values() {
     let _leaks = leaks();
@@ -218,17 +234,7 @@ fn a_dead_owner_in_an_arena_is_reported() {
     let _leaks = leaks();
     let arena = Arena::new(1 << 16).unwrap();
     let value = Value::new_with(1_u64, &arena).unwrap();
-    let hold = |value: Value<u64>| {
-        std::mem::forget(value.lock().unwrap());
-        loop {
-            std::thread::sleep(Duration::from_secs(1));
-        }
-    };
-    let child = spawn(hold, (value.clone(),)).unwrap();
-    assert!(wait_until(GENEROUS, || value.is_locked()));
-    let pid = child.pid();
-    child.kill().unwrap();
-    assert_eq!(child.join().map(|never: ()| never).unwrap_err().signal(), Some(Signal::KILL));
+    let pid = kill_an_owner(&value);
     assert!(matches!(value.get(), Err(Error::OwnerDied { pid: died }) if died == pid));
     // Freed as it is; and who has the place next knows nothing of it.
     arena.free(&value).unwrap();
@@ -383,9 +389,7 @@ fn freeing_keeps_the_deaths_and_panics_that_others_are_to_be_told_of() {
     let arena = Arena::new(1 << 20).unwrap();
     let lock = Lock::new_with(&arena).unwrap();
     let [a, b] = [1_u64, 2].map(|n| Value::new_with(n, (&arena, &lock)).unwrap());
-    let dies = b.clone();
-    std::thread::spawn(move || std::mem::forget(dies.lock().unwrap())).join().unwrap();
-    assert!(wait_until(GENEROUS, || !b.is_locked()));
+    kill_an_owner(&b);
     arena.free(&a).unwrap();
     assert!(matches!(b.get(), Err(Error::OwnerDied { .. })));
 
