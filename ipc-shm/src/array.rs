@@ -1,9 +1,12 @@
 //! An array that processes share, behind a lock of its own.
 
+use std::ops::RangeBounds;
+
 use bytemuck::Pod;
 
 use crate::lock::guard::{locking, travelling};
 use crate::object::{Contents, Home, Kind, Object};
+use crate::raw_array;
 use crate::sys::place::Place;
 use crate::{Error, Lock, Result};
 
@@ -116,6 +119,35 @@ impl<T: Pod> Array<T> {
     pub fn set(&self, index: usize, element: T) -> Result<()> {
         self.check(index)?;
         self.with(|elements| elements[index] = element)
+    }
+
+    /// A copy of some elements, made under the lock. Python's `array[a:b]`.
+    ///
+    /// ```
+    /// let array = ipc_shm::Array::from_iter(0..10)?;
+    /// array.set_range(..2, &[7, 8])?;
+    /// assert_eq!(array.get_range(1..=3)?, [8, 2, 3]);
+    /// # Ok::<(), ipc_shm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: there are not as many, or the range ends before it begins; otherwise as [`get`](Array::get).
+    pub fn get_range(&self, range: impl RangeBounds<usize>) -> Result<Vec<T>> {
+        let range = raw_array::elements(range, self.len())?;
+        self.with(|all| all[range].to_vec())
+    }
+
+    /// Puts elements in under the lock, as many as the range has. Python's `array[a:b] = elements`.
+    ///
+    /// # Errors
+    /// As [`get_range`](Array::get_range); [`Error::Invalid`], too, where there are more or fewer elements than the range has.
+    pub fn set_range(&self, range: impl RangeBounds<usize>, elements: &[T]) -> Result<()> {
+        let range = raw_array::elements(range, self.len())?;
+        if range.len() != elements.len() {
+            let why = format!("it has {} elements, and the range {}", elements.len(), range.len());
+            return Err(Error::invalid("the slice", why));
+        }
+        self.with(|all| all[range].copy_from_slice(elements))
     }
 
     /// A copy of all elements, made under the lock.

@@ -39,7 +39,7 @@
 //! | [`Segment`], [`View`], [`Frozen`] | memory by the byte: to write, to read while others write, to read when nobody writes any more |
 //! | [`ShareableList`] | items of mixed types ([`Item`]) behind a lock of its own |
 //! | `SharedMemory`, `SharedMemoryScope` (feature `named`) | memory that others find by a name, as long as its owner lives; a scope of such names |
-//! | [`raw::RawLock`], [`raw::RawRLock`] | the two locks for memory of one's own |
+//! | [`raw::RawLock`], [`raw::RawRLock`] | the two locks for memory of one's own, and the contract of both ([`raw::Robust`]) |
 //!
 //! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Memory has no name, so nothing is
 //! left behind by who is killed: it is freed with the last process that has it. A name is had on request, and is gone with its owner, however that dies.
@@ -133,6 +133,7 @@ pub use value::Value;
 pub mod raw {
     pub use crate::lock::raw::RawLock;
     pub use crate::lock::raw_recursive::RawRLock;
+    pub use crate::lock::robust::Robust;
     pub use crate::lock::word::{Refused, Taken};
 }
 

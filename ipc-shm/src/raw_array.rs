@@ -206,23 +206,7 @@ impl<T: Pod> RawArray<T> {
 
     /// The elements that a range means.
     fn range(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => Some(*start),
-            Bound::Excluded(before) => before.checked_add(1),
-            Bound::Unbounded => Some(0),
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.checked_add(1),
-            Bound::Excluded(end) => Some(*end),
-            Bound::Unbounded => Some(self.len()),
-        };
-        match (start, end) {
-            (Some(start), Some(end)) if start <= end && end <= self.len() => Ok(start..end),
-            _ => {
-                let what = format!("the range {:?} to {:?}", range.start_bound(), range.end_bound());
-                Err(Error::invalid(what, format!("there are {} elements", self.len())))
-            }
-        }
+        elements(range, self.len())
     }
 }
 
@@ -248,6 +232,30 @@ impl<'de, T: Pod> Deserialize<'de> for RawArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawArray<T>, D::Error> {
         let object = object::received_alone::<T, D>(Kind::RawArray, deserializer)?;
         RawArray::of(object).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The elements of a range, of so many.
+///
+/// # Errors
+/// [`Error::Invalid`]: there are not as many, or the range ends before it begins.
+pub(crate) fn elements(range: impl RangeBounds<usize>, len: usize) -> Result<Range<usize>> {
+    let start = match range.start_bound() {
+        Bound::Included(start) => Some(*start),
+        Bound::Excluded(before) => before.checked_add(1),
+        Bound::Unbounded => Some(0),
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.checked_add(1),
+        Bound::Excluded(end) => Some(*end),
+        Bound::Unbounded => Some(len),
+    };
+    match (start, end) {
+        (Some(start), Some(end)) if start <= end && end <= len => Ok(start..end),
+        _ => {
+            let what = format!("the range {:?} to {:?}", range.start_bound(), range.end_bound());
+            Err(Error::invalid(what, format!("there are {len} elements")))
+        }
     }
 }
 

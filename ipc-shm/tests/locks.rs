@@ -201,6 +201,14 @@ fn arrays() {
     assert_eq!(out, [1; 10]);
     assert!(matches!(array.copy_from_slice(&[1; 9]), Err(Error::Invalid { .. })));
     assert!(matches!(array.copy_to_slice(&mut [1; 11]), Err(Error::Invalid { .. })));
+    array.set_range(2..4, &[2, 3]).unwrap();
+    assert_eq!(array.get_range(..=4).unwrap(), [1, 1, 2, 3, 1]);
+    assert!(array.get_range(10..).unwrap().is_empty());
+    #[expect(clippy::reversed_empty_ranges, reason = "it is refused")]
+    let refused =
+        [array.get_range(9..11).map(drop), array.get_range(3..2).map(drop), array.set_range(..3, &[1])];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(Error::Invalid { .. }))), "{refused:?}");
+    array.set_range(2..4, &[1, 1]).unwrap();
     let empty = Array::<u64>::zeroed(0).unwrap();
     assert!(empty.is_empty() && empty.to_vec().unwrap().is_empty());
     let back = |array: Array<i16>| array;

@@ -1,7 +1,7 @@
 //! Locks that survive the death of their owner.
 //!
 //! `word` is the algorithm, against what `system` says of kernel and thread, and `recursion` the count of a lock that its owner takes again; `raw`
-//! and `raw_recursive` are the locks to be placed in memory, `guard` is what users hold, `error` why they do not; `handle` and `recursive` are locks
+//! and `raw_recursive` are the locks to be placed in memory, `robust` what both are to who is generic over them; `guard` is what users hold, `error` why they do not; `handle` and `recursive` are locks
 //! by themselves.
 
 pub(crate) mod error;
@@ -11,5 +11,6 @@ pub(crate) mod raw;
 pub(crate) mod raw_recursive;
 pub mod recursion;
 pub(crate) mod recursive;
+pub(crate) mod robust;
 pub mod system;
 pub mod word;
