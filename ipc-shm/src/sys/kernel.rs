@@ -2,8 +2,9 @@
 
 use std::io;
 use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicPtr, AtomicU8};
 use std::time::Duration;
 
 use ipc_core::primitive::sync::atomic::AtomicU32;
@@ -237,26 +238,26 @@ fn has_waitv() -> bool {
 }
 
 fn try_baton() -> Option<bool> {
-    // Not on the stack: the kernel looks at it when the thread has ended, whenever that is. Nor shared: two threads may try at once.
-    static LAST: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
-    let gate: &'static Node = Box::leak(Box::new(Node::new()));
-    // For who looks for memory that nobody knows any more.
-    LAST.store(ptr::from_ref(gate).cast_mut(), Relaxed);
+    // Not on the stack: the kernel looks at it when a thread has ended. By the time that is joined, it has: it wakes who joins afterwards
+    // (`exit_mm_release` in kernel/fork.c).
+    let gate = Arc::new(Node::new());
     gate.word.store(WAITERS, std::sync::atomic::Ordering::SeqCst);
     let (send, asleep) = std::sync::mpsc::channel();
+    let slept_on = gate.clone();
     let sleeper = std::thread::Builder::new()
         .name("ipc-shm-probe".into())
         .spawn(move || {
             let _ = send.send(());
-            wait(&gate.word, WAITERS, Some(Duration::from_millis(200))).is_none()
+            wait(&slept_on.word, WAITERS, Some(Duration::from_millis(200))).is_none()
         })
         .ok()?;
     asleep.recv().ok()?;
     // Threads end with the announcement standing until one has found the sleeper asleep, or it has given up.
     while !sleeper.is_finished() {
+        let announced = gate.clone();
         let dying = std::thread::Builder::new().name("ipc-shm-probe".into()).spawn(move || {
             if let Ok(thread) = Thread::current() {
-                thread.announce(gate);
+                thread.announce(&announced);
             }
         });
         let _ = dying.ok()?.join();
