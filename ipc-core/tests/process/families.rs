@@ -15,7 +15,12 @@ pub(crate) fn join_of_a_living_parent_times_out(m: Method) {
     assert_eq!(m.context().spawn(look, ()).unwrap().join().unwrap(), (false, true));
 }
 
+/// In a program of its own: another test's spawn would reap it just as well.
 pub(crate) fn active_children_reaps_the_finished(m: Method) {
+    program(look_among_the_finished, (m,));
+}
+
+fn look_among_the_finished(m: Method) {
     let child = m.context().spawn(|| 6, ()).unwrap();
     let pid = child.pid();
     await_end(pid);
