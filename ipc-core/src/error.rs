@@ -14,7 +14,7 @@ use crate::process::exit::ExitStatus;
 use crate::process::signal::Signal;
 
 mod hint;
-mod io_error;
+pub mod io_error;
 mod panic;
 
 pub(crate) use hint::{Call, for_error as hint};

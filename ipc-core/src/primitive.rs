@@ -263,6 +263,8 @@ pub mod process {
     pub use crate::sys::incarnation::Incarnation;
 }
 
+pub use crate::error::io_error;
+
 /// Files that many handles of one message share.
 pub mod message {
     pub use crate::message::descriptors::{Key, Shared, share};

@@ -16,8 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::lock::word::Refused;
 
-mod io_error;
-
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -41,7 +39,7 @@ pub enum Error {
         /// What was to be done, and the call: `could not make a segment: memfd_create`.
         operation: String,
         /// The system's error.
-        #[serde(with = "io_error")]
+        #[serde(with = "ipc_core::primitive::io_error")]
         source: io::Error,
     },
     /// There is not as much memory, or not as much of it is allowed. Nothing was kept of what was reserved before.

@@ -1,4 +1,5 @@
-//! An [`io::Error`] on the wire: its number where it has one, its text where it has none.
+//! An [`io::Error`] on the wire: its number where it has one, its text where it has none. For `#[serde(with = …)]`, here and in
+//! the crates above.
 
 use std::io;
 
@@ -10,7 +11,11 @@ enum Wire {
     Text(String),
 }
 
-pub(super) fn serialize<S: Serializer>(error: &io::Error, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes it.
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize<S: Serializer>(error: &io::Error, serializer: S) -> Result<S::Ok, S::Error> {
     let wire = match error.raw_os_error() {
         Some(number) => Wire::Number(number),
         None => Wire::Text(error.to_string()),
@@ -18,7 +23,11 @@ pub(super) fn serialize<S: Serializer>(error: &io::Error, serializer: S) -> Resu
     wire.serialize(serializer)
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<io::Error, D::Error> {
+/// Reads it.
+///
+/// # Errors
+/// The deserializer's.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<io::Error, D::Error> {
     Ok(match Wire::deserialize(deserializer)? {
         Wire::Number(number) => io::Error::from_raw_os_error(number),
         Wire::Text(text) => io::Error::other(text),
