@@ -142,11 +142,7 @@ impl<T: Pod> Array<T> {
     /// # Errors
     /// As [`get_range`](Array::get_range); [`Error::Invalid`], too, where there are more or fewer elements than the range has.
     pub fn set_range(&self, range: impl RangeBounds<usize>, elements: &[T]) -> Result<()> {
-        let range = raw_array::elements(range, self.len())?;
-        if range.len() != elements.len() {
-            let why = format!("it has {} elements, and the range {}", elements.len(), range.len());
-            return Err(Error::invalid("the slice", why));
-        }
+        let range = raw_array::places(range, self.len(), elements.len())?;
         self.with(|all| all[range].copy_from_slice(elements))
     }
 

@@ -140,11 +140,7 @@ impl<T: Pod> RawArray<T> {
     /// # Errors
     /// [`Error::Invalid`], as [`get_range`](RawArray::get_range), and where there are more or fewer elements than the range has.
     pub fn set_range(&self, range: impl RangeBounds<usize>, elements: &[T]) -> Result<()> {
-        let range = self.range(range)?;
-        if range.len() != elements.len() {
-            let why = format!("it has {} elements, and the range {}", elements.len(), range.len());
-            return Err(Error::invalid("the slice", why));
-        }
+        let range = places(range, self.len(), elements.len())?;
         self.live.write(range.start, elements);
         Ok(())
     }
@@ -257,6 +253,19 @@ pub(crate) fn elements(range: impl RangeBounds<usize>, len: usize) -> Result<Ran
             Err(Error::invalid(what, format!("there are {len} elements")))
         }
     }
+}
+
+/// As [`elements`], for as many as are to be put there.
+///
+/// # Errors
+/// [`Error::Invalid`], too, where the range has more or fewer.
+pub(crate) fn places(range: impl RangeBounds<usize>, len: usize, new: usize) -> Result<Range<usize>> {
+    let range = elements(range, len)?;
+    if range.len() != new {
+        let why = format!("it has {new} elements, and the range {}", range.len());
+        return Err(Error::invalid("the slice", why));
+    }
+    Ok(range)
 }
 
 /// Its length, and the first 16 elements: it may be longer than what memory there is for a copy.
