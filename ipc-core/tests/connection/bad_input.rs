@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipc_core::{Descriptor, Error, Receiver, Sender, pipe};
 
 use crate::raw::{self, BYTES, Canary, GIVEN_UP, Header, PART, VALUE};
+use crate::support::program;
 
 /// What `bad` sends is an error, and what follows is received; so by each way to receive. Descriptors are not kept.
 fn refused(bad: impl Fn(&Sender<String>, BorrowedFd<'_>)) -> String {
@@ -304,16 +305,23 @@ fn set(socket: impl AsFd, option: i32, value: i32) -> bool {
     unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, option, value.cast(), 4) == 0 }
 }
 
-/// Whoever shares a socket could have each message bring a descriptor of the sender's process, which nobody closed.
+/// Whoever shares a socket could have each message bring a descriptor of the sender's process, which nobody closed. In a program of its own, where no
+/// other test opens descriptors.
 #[test]
 fn descriptors_that_nobody_asked_for_are_closed() {
-    const SO_PASSPIDFD: i32 = 76;
     let _leaks = ipc_testkit::leaks();
+    if !program(unasked_descriptors_are_closed, ()) {
+        ipc_testkit::not_run("SO_PASSPIDFD: Linux 6.5 knows it");
+    }
+}
+
+/// Whether the kernel knows how to bring them.
+fn unasked_descriptors_are_closed() -> bool {
+    const SO_PASSPIDFD: i32 = 76;
     let (carrier, carried) = pipe::<Receiver<Vec<Descriptor>>>().unwrap();
     let (sender, receiver) = pipe::<Vec<Descriptor>>().unwrap();
     if !set(&receiver, SO_PASSPIDFD, 1) {
-        ipc_testkit::not_run("SO_PASSPIDFD: Linux 6.5 knows it");
-        return;
+        return false;
     }
     carrier.send(receiver).unwrap();
     let receiver = carried.recv().unwrap();
@@ -326,6 +334,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
         assert_eq!(receiver.recv().unwrap().len(), count);
     }
     assert_eq!(open(), before);
+    true
 }
 
 /// Whoever shares a socket could have a look at the next message see nothing of it; the look was repeated for ever.
