@@ -35,6 +35,16 @@ pub mod sync {
         pub use loom::sync::atomic::*;
         #[cfg(not(ipc_loom))]
         pub use std::sync::atomic::*;
+
+        /// What `fence(SeqCst)` does, for who has just changed an atomic in one step (`fetch_add`, a `compare_exchange` that did): on x86-64 that
+        /// instruction was a fence already, of whatever ordering it was, and a second one costs as much again.
+        #[inline(always)]
+        pub fn fence_after_update() {
+            #[cfg(all(target_arch = "x86_64", not(ipc_loom)))]
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+            #[cfg(not(all(target_arch = "x86_64", not(ipc_loom))))]
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// A mutual exclusion lock whose `lock` cannot fail.
@@ -261,6 +271,7 @@ pub mod time {
 /// Processes.
 pub mod process {
     pub use crate::sys::incarnation::Incarnation;
+    pub use crate::sys::life::{Life, Look, exists, is_nothing};
 }
 
 pub use crate::error::io_error;

@@ -89,7 +89,7 @@ pub const POINTS: [&str; 72] = [
 /// Where the baton is switched off, the kernel is made not to see that anything was announced: as one before 6.2, which passes on nothing.
 #[cfg(feature = "crash-points")]
 pub(crate) fn reached(name: &'static str) {
-    ipc_core::primitive::crash::reached_by_name(name, &POINTS, || {
+    ipc_core::primitive::crash::reached_by_name(name, || {
         if let (true, Ok(thread)) = (crate::switch::is_off("baton"), Thread::current()) {
             thread.pass_nothing_on();
         }

@@ -44,13 +44,73 @@
 //!
 //! Kernels before 5.16 have no `futex_waitv`, and those before about 6.2 wake only for an announced word that is wholly zero; there each
 //! sleep looks again after 100 ms (`baton` in `sys/kernel.rs`).
+//!
+//! # A primitive of one's own
+//!
+//! A flag that is raised once, and waited for:
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+//! use ipc_core::spawn;
+//! use ipc_shm::gate::{self, Node};
+//! use ipc_shm::raw::{Layout, Shared};
+//! use ipc_shm::Until;
+//!
+//! #[repr(C)]
+//! struct Flag {
+//!     gate: Node,
+//!     raised: AtomicU32,
+//! }
+//!
+//! // SAFETY: `repr(C)`, a gate and an atomic, no pointers; zero is a flag that is not raised.
+//! unsafe impl Layout for Flag {
+//!     type Item = ();
+//!     const NAME: &str = "a flag";
+//!     const VERSION: u32 = 1;
+//! }
+//!
+//! impl Flag {
+//!     fn raise(&self) -> ipc_shm::Result<()> {
+//!         let system = gate::current()?;
+//!         gate::change(&system, &self.gate, u32::MAX, || self.raised.store(1, SeqCst));
+//!         Ok(())
+//!     }
+//!
+//!     fn wait(&self) -> ipc_shm::Result<()> {
+//!         let system = gate::current()?;
+//!         let look = |raised| (raised != 0).then_some(());
+//!         gate::wait(&system, &self.gate, &self.raised, Until::Forever, look, |raised| raised != 0);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let flag = Shared::<Flag>::new(0)?;
+//! let child = spawn(|flag: Shared<Flag>| flag.raise(), (flag.clone(),))?;
+//! flag.wait()?;
+//! child.join()??;
+//! # Ok(())
+//! # }
+//! ```
 
 use ipc_core::primitive::mutant;
 use ipc_core::primitive::sync::atomic::Ordering::{Relaxed, SeqCst};
+use ipc_core::primitive::sync::atomic::fence_after_update;
 use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};
 use ipc_core::primitive::time::Until;
 
-use crate::lock::system::{Node, System, WAITERS, Woken};
+pub use crate::lock::system::{Node, System, WAITERS, Woken};
+use crate::sys::kernel::Kernel;
+use crate::{Error, Result};
+
+/// The calling thread and its kernel, for the functions here and for [`raw`](crate::raw)'s algorithms. It stays on its thread.
+///
+/// # Errors
+/// The thread has no robust list that locks can stand in (a sandbox), or it is laid out otherwise: [`Error::Unsupported`].
+#[inline]
+pub fn current() -> Result<impl System + Copy> {
+    Kernel::current().map_err(|why| Error::refused(crate::lock::raw::refusal(why)))
+}
 
 /// How many looks in a row may find the state as it was, without a wake-up, before the sleeper takes a nap between them: somebody has
 /// written over what stands beside a small state, say.
@@ -222,12 +282,30 @@ pub fn change<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnO
 /// changed nothing.
 #[inline]
 pub fn attempt<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> (bool, R)) -> R {
+    attempt_with(system, gate, most, || fence(SeqCst), change)
+}
+
+/// The same for a change that ends with a step which reads and writes at once (`fetch_add`, a `compare_exchange` that did), as
+/// [`fence_after_update`] wants it.
+#[inline(always)]
+pub fn update<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> (bool, R)) -> R {
+    attempt_with(system, gate, most, fence_after_update, change)
+}
+
+#[inline(always)]
+fn attempt_with<S: System, R>(
+    system: &S,
+    gate: &Node,
+    most: u32,
+    fence: impl FnOnce(),
+    change: impl FnOnce() -> (bool, R),
+) -> R {
     let _announced = (!mutant::is("a waker announces nothing")).then(|| Announced::new(system, gate));
     system.crash_point("gate: about to change");
     let (changed, result) = change();
     if changed {
         system.crash_point("gate: changed");
-        fence(SeqCst);
+        fence();
         if gate.word.load(Relaxed) & WAITERS != 0 {
             take_off(system, gate, most);
         }

@@ -40,6 +40,7 @@
 //! | [`ShareableList`] | items of mixed types ([`Item`]) behind a lock of its own |
 //! | `SharedMemory`, `SharedMemoryScope` (feature `named`) | memory that others find by a name, as long as its owner lives; a scope of such names |
 //! | [`raw::RawLock`], [`raw::RawRLock`] | the two locks for memory of one's own, and the contract of both ([`raw::Robust`]) |
+//! | [`raw::Shared`], [`gate`] | structures of one's own in a segment or an arena, and how to sleep until one changes |
 //!
 //! All are handles that travel in arguments, results and messages of `ipc-core`, and are then handles on the same. Memory has no name, so nothing is
 //! left behind by who is killed: it is freed with the last process that has it. A name is had on request, and is gone with its owner, however that dies.
@@ -90,7 +91,6 @@ mod array;
 mod atomic;
 mod crash;
 mod error;
-#[doc(hidden)]
 pub mod gate;
 mod list;
 mod lock;
@@ -100,6 +100,7 @@ mod object;
 mod raw_array;
 mod raw_value;
 mod segment;
+mod shared;
 mod switch;
 mod synchronized;
 mod sys;
@@ -129,12 +130,13 @@ pub use segment::{FreezeError, Frozen, HugePage, Segment, View};
 pub use synchronized::{Raw, Synchronized};
 pub use value::Value;
 
-/// Locks to be placed in memory of one's own.
+/// Structures of one's own in shared memory, and locks to be placed there; what they sleep at, [`gate`](crate::gate) has.
 pub mod raw {
     pub use crate::lock::raw::RawLock;
     pub use crate::lock::raw_recursive::RawRLock;
     pub use crate::lock::robust::Robust;
     pub use crate::lock::word::{Refused, Taken};
+    pub use crate::shared::{Layout, Shared};
 }
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
@@ -163,10 +165,5 @@ pub mod modelled {
     #[cfg(feature = "crash-points")]
     pub fn peek(segment: &crate::Segment, at: usize, into: &mut [u8]) -> crate::Result<()> {
         segment.peek(at, into)
-    }
-
-    /// The calling thread and the real kernel, for who sleeps at a gate of its own: a test, and the crates above.
-    pub fn kernel() -> Option<impl system::System + Copy> {
-        crate::sys::kernel::Kernel::current().ok()
     }
 }

@@ -1,6 +1,23 @@
-//! Synchronisation between processes: the crate's turn has not come, nothing stands here.
+//! Semaphores, conditions, events, barriers, rings and queues between processes, which notice the death of a party.
 //!
-//! What will: semaphores, conditions, events and barriers that notice the death of a party, a
-//! one-to-one ring and a many-to-many queue that survive `kill -9` of either side, and `select` over
-//! all of them. Each in two forms: raw, to be placed in any shared memory, and as a handle that can be
-//! sent to another process.
+//! # Death is an ordinary event
+//!
+//! `kill -9` may fall between any two instructions of any process. Each module's documentation says, in a table, who notices, who repairs, who is
+//! woken, and within what time. Two mechanisms carry it, both of `ipc-shm`: *robust locks*, whose dead owner the kernel tells of, and *gates*
+//! ([`ipc_shm::gate`]), at which a wake-up is not lost with the one it was given to, nor with the one who owed it. What belongs to a *process* and not
+//! to a thread (a permit, a seat at a barrier) is entered in a ledger of processes (`ledger.rs`); whoever depends on it looks ten times a second whether
+//! they live.
+
+mod crash;
+mod error;
+
+pub use error::{Error, Result};
+pub use ipc_shm::gate;
+
+/// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
+#[doc(hidden)]
+pub mod modelled {
+    /// Where `tests/crash.rs` has processes killed.
+    #[cfg(feature = "crash-points")]
+    pub use crate::crash::POINTS;
+}

@@ -16,6 +16,7 @@ pub(crate) mod fork_local;
 pub(crate) mod futex;
 pub(crate) mod incarnation;
 pub(crate) mod inherit;
+pub(crate) mod life;
 pub(crate) mod memfd;
 pub(crate) mod peer;
 #[cfg(feature = "hook")]

@@ -116,12 +116,12 @@ impl<T: AtomicPrimitive> Atomic<T> {
         self.cell.object().segment()
     }
 
-    /// Changes it, and wakes all who sleep if it says that it did.
+    /// Changes it in one step that reads and writes, and wakes all who sleep if it says that it did.
     #[inline(always)]
     fn attempt<R>(&self, change: impl FnOnce(&T::Atom) -> (bool, R)) -> R {
         let change = || change(self.cell.atom());
         match Kernel::current() {
-            Ok(kernel) => gate::attempt(&kernel, self.cell.gate(), u32::MAX, change),
+            Ok(kernel) => gate::update(&kernel, self.cell.gate(), u32::MAX, change),
             Err(_) => unlisted(self.cell.gate(), change),
         }
     }
@@ -146,7 +146,11 @@ impl<T: AtomicPrimitive> Atomic<T> {
     /// If `order` is `Acquire` or `AcqRel`, as std's.
     #[inline]
     pub fn store(&self, value: T, order: Ordering) {
-        self.change(|atom| T::store(atom, value, order));
+        let change = || (true, T::store(self.cell.atom(), value, order));
+        match Kernel::current() {
+            Ok(kernel) => gate::attempt(&kernel, self.cell.gate(), u32::MAX, change),
+            Err(_) => unlisted(self.cell.gate(), change),
+        }
     }
 
     /// Puts a value in, and gives the one that was there; wakes all who wait, if it is another one.

@@ -150,10 +150,16 @@ impl RawLock {
 /// The calling thread, with its list.
 #[inline(always)]
 pub(crate) fn kernel() -> Result<Kernel, Refused> {
-    Kernel::current().map_err(|why| match why {
+    Kernel::current().map_err(refusal)
+}
+
+/// Why a thread cannot take locks.
+#[cold]
+pub(crate) fn refusal(why: NoList) -> Refused {
+    match why {
         NoList::Refused(errno) => Refused::NoRobustList(errno),
         NoList::Offset(offset) => Refused::OtherLayout(offset),
-    })
+    }
 }
 
 impl fmt::Debug for RawLock {

@@ -31,13 +31,13 @@
 //! that says nothing, and the descriptor alone is looked at.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytemuck::{Pod, Zeroable};
+use ipc_core::primitive::process::{Life, Look, exists, is_nothing};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -89,7 +89,7 @@ impl Record {
     pub(crate) fn of(segment: &Segment, family: [u8; 16]) -> Result<Record> {
         let pid = std::process::id();
         let failed = |error| Error::os("could not tell when this process started: /proc/self/stat", error);
-        let (_, started) = life(pid).map_err(failed)?;
+        let started = Life::this().map_err(failed)?.started;
         let stat = rustix::fs::fstat(segment)
             .map_err(|error| Error::os("could not look at a segment: fstat", error))?;
         Ok(Record {
@@ -135,9 +135,9 @@ impl Record {
         if self.namespace != namespace()? {
             return Ok(Owner::Elsewhere);
         }
-        match life(self.pid) {
-            Ok(('Z' | 'X' | 'x', _)) => return Ok(Owner::Gone),
-            Ok((_, started)) if started != self.started && self.time == time_namespace()? => {
+        match Look::at(self.pid) {
+            Ok(look) if look.is_dead() => return Ok(Owner::Gone),
+            Ok(look) if look.started != self.started && self.time == time_namespace()? => {
                 return Ok(Owner::Gone);
             }
             Ok(_) => {}
@@ -199,29 +199,6 @@ impl Record {
         let regular = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
         regular && (stat.st_dev, stat.st_ino) == (self.device, self.inode)
     }
-}
-
-fn is_nothing(error: &std::io::Error) -> bool {
-    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
-}
-
-/// Whether there is a process of that number.
-fn exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
-}
-
-/// A process's state letter, and when it started.
-fn life(pid: u32) -> std::io::Result<(char, u64)> {
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    let strange = || std::io::Error::other("it is not as proc_pid_stat(5) says");
-    // The name, in brackets, may hold anything, brackets too.
-    let end = stat.iter().rposition(|byte| *byte == b')').ok_or_else(strange)?;
-    let text = std::str::from_utf8(&stat[end + 1..]).map_err(|_| strange())?;
-    let mut fields = text.split_ascii_whitespace();
-    let state = fields.next().and_then(|state| state.chars().next()).ok_or_else(strange)?;
-    let started = fields.nth(18).and_then(|started| started.parse().ok()).ok_or_else(strange)?;
-    Ok((state, started))
 }
 
 /// The pid namespace of this process, by its inode.

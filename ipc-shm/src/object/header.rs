@@ -17,6 +17,8 @@ use bytemuck::{Pod, Zeroable};
 use rustix::io::Errno;
 
 use crate::lock::system::WORD_OFFSET;
+use crate::segment::Pages;
+use crate::shared::{LINE, Layout};
 use crate::{Error, Lock, Result, Segment};
 
 /// Where the lock stands.
@@ -41,6 +43,7 @@ pub(crate) enum Kind {
     Atomic = 4,
     RawValue = 5,
     RawArray = 6,
+    Structure = 7,
 }
 
 impl Kind {
@@ -52,6 +55,7 @@ impl Kind {
             4 => "an Atomic",
             5 => "a RawValue",
             6 => "a RawArray",
+            7 => "another structure",
             _ => "something unknown",
         }
     }
@@ -80,6 +84,22 @@ impl Claim {
             size: size_of::<T>(),
             align: align_of::<T>(),
             guard: given.map_or(0, |lock| lock.place().object().number()),
+        }
+    }
+
+    /// A structure, which is measured in lines.
+    pub(crate) fn structure<T: Layout>() -> Claim {
+        let shape = [size_of::<T>(), align_of::<T>(), size_of::<T::Item>(), align_of::<T::Item>()];
+        let numbers = [T::VERSION as usize].into_iter().chain(shape);
+        let numbers = numbers.flat_map(|number| (number as u64).to_le_bytes());
+        let names = T::NAME.bytes().chain(without_paths(std::any::type_name::<T>()));
+        Claim {
+            kind: Kind::Structure,
+            element: fnv(names.chain(numbers)),
+            name: T::NAME,
+            size: LINE,
+            align: LINE,
+            guard: 0,
         }
     }
 
@@ -112,7 +132,14 @@ impl Claim {
     pub(crate) fn check(self, kind: u32, element: u64, guard: u64) -> Result<()> {
         let foreign = |why: String| Err(Error::not_a_segment(why));
         if kind != self.kind as u32 {
-            return foreign(format!("it is {}, not {}", Kind::name(kind), Kind::name(self.kind as u32)));
+            let wanted = if self.kind == Kind::Structure { self.name } else { Kind::name(self.kind as u32) };
+            return foreign(format!("it is {}, not {wanted}", Kind::name(kind)));
+        }
+        if element != self.element && self.kind == Kind::Structure {
+            return foreign(format!(
+                "it is something else than {}, or of another version or element type",
+                self.name
+            ));
         }
         if element != self.element {
             return foreign(format!("its elements are of another type than {}", self.name));
@@ -156,13 +183,13 @@ pub(crate) struct Spot {
 }
 
 /// A new segment for an object of so many elements, all zero.
-pub(crate) fn create(claim: Claim, len: usize) -> Result<(Segment, Spot)> {
+pub(crate) fn create(claim: Claim, len: usize, pages: Pages) -> Result<(Segment, Spot)> {
     let bytes = claim.checked(len)?;
     let data = claim.data(bytes);
     let all = bytes.checked_add(data).map(|all| all.max(DATA));
     let all =
         all.ok_or_else(|| Error::invalid("the length", format!("{len} elements fit into no memory")))?;
-    let segment = Segment::new(all)?;
+    let segment = Segment::create(all, pages)?;
     segment.claim()?;
     mark(&segment, claim, len)?;
     Ok((segment, Spot { data, len }))

@@ -8,11 +8,14 @@
 //! So it travels as these three; number and generation are 0 without an arena. All handles of one message that stand in one segment share its
 //! descriptor.
 
+use std::ptr::NonNull;
+
 use bytemuck::Pod;
 use ipc_core::primitive::process::Incarnation;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{self, Arena, Ticket};
+use crate::segment::Pages;
 use crate::{Error, Lock, Result, Segment};
 
 mod header;
@@ -95,15 +98,33 @@ impl Object {
             Contents::Zeros(len) => (len, &[]),
             Contents::Elements(elements) => (elements.len(), bytemuck::cast_slice(elements)),
         };
+        Object::make(claim, (len, bytes), home.arena, Pages::Reserved)
+    }
+
+    /// A new structure of so many lines.
+    ///
+    /// # Errors
+    /// As [`Segment::new`] or [`Segment::lazy`], or [`Arena`].
+    pub(crate) fn structure(claim: Claim, lines: usize, arena: Option<&Arena>, lazy: bool) -> Result<Object> {
+        let pages = if lazy { Pages::Lazy } else { Pages::Reserved };
+        Object::make(claim, (lines, &[]), arena, pages)
+    }
+
+    fn make(
+        claim: Claim,
+        (len, bytes): (usize, &[u8]),
+        arena: Option<&Arena>,
+        pages: Pages,
+    ) -> Result<Object> {
         let maker = Some(Incarnation::this());
-        match home.arena {
+        match arena {
             Some(arena) => {
                 let (ticket, spot) = arena.make(claim, len, bytes)?;
                 let (lock, data) = (ticket.lock(), spot.data);
                 Ok(Object { segment: arena.segment().clone(), lock, data, len, ticket: Some(ticket), maker })
             }
             None => {
-                let (segment, spot) = header::create(claim, len)?;
+                let (segment, spot) = header::create(claim, len, pages)?;
                 segment.poke(spot.data, bytes)?;
                 Ok(Object { segment, lock: LOCK, data: spot.data, len, ticket: None, maker })
             }
@@ -115,7 +136,12 @@ impl Object {
     /// # Errors
     /// [`Error::NotASegment`].
     pub(crate) fn of_segment<T: Pod>(segment: Segment, kind: Kind, given: Option<&Lock>) -> Result<Object> {
-        let spot = header::check(&segment, Claim::of::<T>(kind, given))?;
+        Object::claimed_segment(segment, Claim::of::<T>(kind, given))
+    }
+
+    /// The same by what it is claimed to be.
+    pub(crate) fn claimed_segment(segment: Segment, claim: Claim) -> Result<Object> {
+        let spot = header::check(&segment, claim)?;
         Ok(Object { segment, lock: LOCK, data: spot.data, len: spot.len, ticket: None, maker: None })
     }
 
@@ -129,12 +155,17 @@ impl Object {
     /// # Errors
     /// [`Error::NotASegment`]; [`Error::Freed`].
     pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: Option<&Lock>) -> Result<Object> {
+        Object::claimed(arrived, Claim::of::<T>(kind, given))
+    }
+
+    /// The same by what it is claimed to be.
+    pub(crate) fn claimed(arrived: Arrived, claim: Claim) -> Result<Object> {
         let Arrived { segment, entry, generation } = arrived;
         if entry == 0 {
-            return Object::of_segment::<T>(segment, kind, given);
+            return Object::claimed_segment(segment, claim);
         }
         let ticket = Ticket { entry, generation };
-        let spot = arena::find(&segment, ticket, Claim::of::<T>(kind, given))?;
+        let spot = arena::find(&segment, ticket, claim)?;
         let lock = ticket.lock();
         Ok(Object { segment, lock, data: spot.data, len: spot.len, ticket: Some(ticket), maker: None })
     }
@@ -161,6 +192,11 @@ impl Object {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Where the lines of a structure begin.
+    pub(crate) fn lines(&self) -> NonNull<u8> {
+        self.segment.lines_at(self.data, self.len)
     }
 
     pub(crate) fn ticket(&self) -> Option<Ticket> {

@@ -58,7 +58,7 @@ mod travel;
 mod view;
 
 pub use file::HugePage;
-use file::Pages;
+pub(crate) use file::Pages;
 pub use frozen::{FreezeError, Frozen};
 use mapping::Mapping;
 pub use view::View;
@@ -153,7 +153,7 @@ impl Segment {
         self.mapping.entry.number()
     }
 
-    fn create(len: usize, pages: Pages) -> Result<Segment> {
+    pub(crate) fn create(len: usize, pages: Pages) -> Result<Segment> {
         let file = file::create(len, pages)?;
         let found = check::check(file.as_fd(), Access::Shared)?;
         Ok(Segment { mapping: Mapping::of(file, &found, Access::Shared)? })

@@ -22,6 +22,14 @@ impl Segment {
         unsafe { self.as_ptr().add(at).cast().as_ref() }
     }
 
+    /// Where so many lines of 64 bytes begin.
+    pub(crate) fn lines_at(&self, at: usize, lines: usize) -> NonNull<u8> {
+        let fits = at <= self.len() && (self.len() - at) / 64 >= lines;
+        assert!(at.is_multiple_of(64) && fits, "no {lines} lines at {at}");
+        // SAFETY: within the mapping, as was just seen.
+        unsafe { self.as_ptr().add(at) }
+    }
+
     /// The same of a lock.
     pub(crate) fn lock_at(&self, at: usize) -> NonNull<RawLock> {
         let room = at < self.len() && self.len() - at >= size_of::<RawLock>();

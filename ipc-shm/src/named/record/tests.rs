@@ -59,8 +59,8 @@ fn a_dead_child_that_nobody_has_waited_for_is_gone() {
     let segment = Segment::new(5).unwrap();
     let mut one = record(&segment);
     one.pid = child.id();
-    assert!(ipc_testkit::wait_until(ipc_testkit::GENEROUS, || life(child.id()).unwrap().0 == 'Z'));
-    one.started = life(child.id()).unwrap().1;
+    assert!(ipc_testkit::wait_until(ipc_testkit::GENEROUS, || Look::at(child.id()).unwrap().is_dead()));
+    one.started = Look::at(child.id()).unwrap().started;
     assert_eq!(one.owner().unwrap(), Owner::Gone);
     child.wait().unwrap();
     assert_eq!(one.owner().unwrap(), Owner::Gone);
@@ -123,7 +123,10 @@ fn a_forged_record_of_a_leased_file_is_not_waited_for() {
     (one.descriptor, one.device, one.inode) = (file.as_raw_fd() as u32, stat.st_dev, stat.st_ino);
     let start = std::time::Instant::now();
     let error = one.open().unwrap_err();
-    assert!(matches!(&error, Error::Os { source, .. } if source.kind() == ErrorKind::WouldBlock), "{error}");
+    assert!(
+        matches!(&error, Error::Os { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock),
+        "{error}"
+    );
     assert!(start.elapsed() < std::time::Duration::from_secs(20));
 }
 

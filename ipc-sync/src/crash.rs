@@ -1,0 +1,20 @@
+//! Crash points of this crate: where `tests/crash.rs` has processes killed. Nothing without the feature `crash-points`.
+//!
+//! Algorithms that are generic over [`System`](ipc_shm::gate::System) reach theirs by `System::crash_point`, where the models have threads die as well; all
+//! others by [`reached`].
+
+/// All points; the part before the colon says who dies there.
+#[cfg(feature = "crash-points")]
+pub const POINTS: [&str; 0] = [];
+
+/// Kills this process, if it is to die here.
+#[cfg(feature = "crash-points")]
+#[allow(dead_code, reason = "not all builds have a place")]
+pub(crate) fn reached(name: &'static str) {
+    ipc_core::primitive::crash::reached_by_name(name, || ());
+}
+
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+#[allow(dead_code, reason = "not all builds have a place")]
+pub(crate) fn reached(_name: &'static str) {}

@@ -1,0 +1,80 @@
+//! What can go wrong, in one type.
+//!
+//! What shared memory itself refuses comes up from `ipc-shm` ([`Error::Memory`]). Errors are messages too: a child may return one, so `Error` implements
+//! serde. Operations that take a value have an error of their own, which gives it back (`PutError`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every error of this crate.
+#[derive(Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Error {
+    /// Shared memory could not be had, or is not what it was taken for; a lock could not be taken.
+    Memory(ipc_shm::Error),
+    /// A value could not be sent or received, a descriptor not be waited for.
+    Message(ipc_core::Error),
+    /// A value given by the caller is not acceptable.
+    Invalid {
+        /// Which value.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody has written over shared memory: what stands there is not what this crate puts there.
+    Corrupt {
+        /// What was found.
+        why: String,
+    },
+}
+
+impl Error {
+    #[cold]
+    #[allow(dead_code, reason = "for the primitives")]
+    pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Invalid { what: what.into(), why: why.into() }
+    }
+
+    #[cold]
+    #[allow(dead_code, reason = "for the primitives")]
+    pub(crate) fn corrupt(why: impl Into<String>) -> Error {
+        Error::Corrupt { why: why.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Memory(error) => error.fmt(f),
+            Error::Message(error) => error.fmt(f),
+            Error::Invalid { what, why } => write!(f, "{what} is not acceptable: {why}"),
+            Error::Corrupt { why } => write!(f, "somebody has written over shared memory: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Memory(error) => error.source(),
+            Error::Message(error) => error.source(),
+            Error::Invalid { .. } | Error::Corrupt { .. } => None,
+        }
+    }
+}
+
+impl From<ipc_shm::Error> for Error {
+    fn from(error: ipc_shm::Error) -> Error {
+        Error::Memory(error)
+    }
+}
+
+impl From<ipc_core::Error> for Error {
+    fn from(error: ipc_core::Error) -> Error {
+        Error::Message(error)
+    }
+}
