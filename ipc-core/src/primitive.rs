@@ -276,9 +276,36 @@ pub mod process {
 
 pub use crate::error::io_error;
 
-/// Files that many handles of one message share.
+/// Values as bytes and descriptors, for who carries both in another way than by a connection; files that many handles of one message share.
 pub mod message {
-    pub use crate::message::descriptors::{Key, Shared, share};
+    use std::os::fd::OwnedFd;
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use crate::codec::Postcard;
+    use crate::error::{Error, Result};
+    use crate::message::descriptors;
+    pub use crate::message::descriptors::{Encoded, Key, Shared, share};
+
+    /// A value as bytes, in an empty vector that may have room already, and duplicates of the descriptors that it mentions. What is sent away with it is
+    /// [taken back](Encoded::take_back) if it is not sent.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; [`Error::Os`]: a descriptor could not be duplicated.
+    pub fn encode<T: Serialize + ?Sized>(value: &T, room: Vec<u8>) -> Result<Encoded> {
+        let encoded = descriptors::encode_into(&Postcard, value, room);
+        encoded.map_err(|error| Error::encode(std::any::type_name::<T>(), error))
+    }
+
+    /// The value of such bytes. Descriptors that it does not take are closed.
+    ///
+    /// # Errors
+    /// [`Error::Decode`].
+    pub fn decode<T: DeserializeOwned>(body: &[u8], descriptors: Vec<OwnedFd>) -> Result<T> {
+        descriptors::decode(body, descriptors)
+            .map_err(|error| Error::decode(std::any::type_name::<T>(), error))
+    }
 }
 
 /// Named places where a test can have a process killed (`sys/crash.rs`), for crates that bring a list of their own.

@@ -151,6 +151,32 @@ impl<T: Layout> Shared<T> {
         }
     }
 
+    /// Copies bytes into what stands behind the head, from `at` on; `false`: there is not as much room, and nothing was copied.
+    ///
+    /// As [`Segment::write`]: it takes no lock.
+    #[inline]
+    pub fn write(&self, at: usize, from: &[u8]) -> bool {
+        self.has(at, from.len()) && self.segment().poke(self.offset_of_items() + at, from).is_ok()
+    }
+
+    /// Copies bytes out of what stands behind the head, from `at` on; `false`: there are not as many, and nothing was copied.
+    ///
+    /// As [`Segment::read`]: it takes no lock.
+    #[inline]
+    pub fn read(&self, at: usize, into: &mut [u8]) -> bool {
+        self.has(at, into.len()) && self.segment().peek(self.offset_of_items() + at, into).is_ok()
+    }
+
+    /// As [`read`](Shared::read), to the end of a vector.
+    #[inline]
+    pub fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
+        self.has(at, len) && self.segment().peek_more(self.offset_of_items() + at, len, to)
+    }
+
+    fn has(&self, at: usize, len: usize) -> bool {
+        at.checked_add(len).is_some_and(|end| end <= self.object.len() * LINE - Self::ITEMS)
+    }
+
     /// How far behind the segment's beginning its items begin.
     pub fn offset_of_items(&self) -> usize {
         self.object.data() + Self::ITEMS

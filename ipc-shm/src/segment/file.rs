@@ -114,30 +114,51 @@ pub(crate) fn create(len: usize, pages: Pages) -> Result<OwnedFd> {
     check_length(len)?;
     let size = len as u64;
     let limits = match pages {
-        Pages::Reserved if !TRUST.take(size) => {
-            let limits = Limits::of_this_process();
-            TRUST.renew(limits.look(size)? - size);
-            Some(limits)
-        }
-        _ => None,
+        Pages::Reserved => trusted(size)?,
+        Pages::Lazy | Pages::Huge(_) => None,
     };
     let file = memory_file(pages)?;
     rustix::fs::ftruncate(&file, size)
         .map_err(|error| Error::os(format!("could not give a segment {size} bytes: ftruncate"), error))?;
     if !matches!(pages, Pages::Lazy) {
-        let look = |needed| limits.as_ref().map_or(Ok(0), |limits| limits.look(needed)).map(drop);
-        reserve(size, look, chunks_of(file.as_fd())).map_err(|refused| match (refused, pages) {
-            (Refused::Not(error), _) => error,
-            (Refused::Full(..), Pages::Huge(page)) => {
-                let (available, limit) = page.free();
-                Error::NoMemory { needed: size, available, limit }
+        reserve(size, look_at(limits.as_ref()), chunks_of(file.as_fd(), 0)).map_err(|refused| {
+            match (refused, pages) {
+                (Refused::Not(error), _) => error,
+                (Refused::Full(..), Pages::Huge(page)) => {
+                    let (available, limit) = page.free();
+                    Error::NoMemory { needed: size, available, limit }
+                }
+                (Refused::Full(needed, error), _) => by_kernel(needed, error),
             }
-            (Refused::Full(needed, error), _) => by_kernel(needed, error),
         })?;
     }
     rustix::fs::fcntl_add_seals(&file, SIZE)
         .map_err(|error| Error::os("could not seal a segment: fcntl(F_ADD_SEALS)", error))?;
     Ok(file)
+}
+
+/// Reserves a part of a lazy file, that has so many bytes.
+pub(crate) fn reserve_part(file: BorrowedFd<'_>, at: usize, len: usize) -> Result<()> {
+    let size = len as u64;
+    let limits = trusted(size)?;
+    reserve(size, look_at(limits.as_ref()), chunks_of(file, at as u64)).map_err(|refused| match refused {
+        Refused::Not(error) => error,
+        Refused::Full(needed, error) => by_kernel(needed, error),
+    })
+}
+
+/// Makes sure that so much can be had; gives the limits to look at again, if they had to be looked at.
+fn trusted(size: u64) -> Result<Option<Limits>> {
+    if TRUST.take(size) {
+        return Ok(None);
+    }
+    let limits = Limits::of_this_process();
+    TRUST.renew(limits.look(size)? - size);
+    Ok(Some(limits))
+}
+
+fn look_at(limits: Option<&Limits>) -> impl Fn(u64) -> Result<()> {
+    move |needed| limits.map_or(Ok(0), |limits| limits.look(needed)).map(drop)
 }
 
 /// An empty memory file that can be sealed, close-on-exec, and not executable where the kernel knows that.
@@ -203,9 +224,9 @@ fn reserve(
     Ok(())
 }
 
-/// The chunks of a real file.
-fn chunks_of(file: BorrowedFd<'_>) -> impl FnMut(u64, u64) -> rustix::io::Result<()> {
-    move |at, len| rustix::fs::fallocate(file, FallocateFlags::empty(), at, len)
+/// The chunks of a real file, from `start` on.
+fn chunks_of(file: BorrowedFd<'_>, start: u64) -> impl FnMut(u64, u64) -> rustix::io::Result<()> {
+    move |at, len| rustix::fs::fallocate(file, FallocateFlags::empty(), start + at, len)
 }
 
 /// What the kernel refuses although there is memory: it counts what it has promised (`vm.overcommit_memory`).

@@ -123,6 +123,24 @@ impl Segment {
         Segment::create(len, Pages::Lazy)
     }
 
+    /// Reserves a part of a [lazy](Segment::lazy) segment: no access to it can fail later for want of memory. What is reserved already stays so.
+    ///
+    /// ```
+    /// let segment = ipc_shm::Segment::lazy(1 << 40)?;
+    /// segment.reserve(1 << 20, 4096)?;
+    /// segment.write(1 << 20, b"here")?;
+    /// # Ok::<(), ipc_shm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: it has not as many bytes; [`Error::NoMemory`] and [`Error::Os`], as [`new`](Segment::new).
+    pub fn reserve(&self, at: usize, len: usize) -> Result<()> {
+        if at.checked_add(len).is_none_or(|end| end > self.len()) {
+            return Err(beyond(at, len, self.len()));
+        }
+        if len == 0 { Ok(()) } else { file::reserve_part(self.as_fd(), at, len) }
+    }
+
     /// A segment of at least `len` bytes in huge pages, reserved: `len` is rounded up to a multiple of `page`.
     ///
     /// They come from a pool that the machine's administrator sets aside (`MFD_HUGETLB`; [hugetlbpage]), and are gone back to it with the segment.
@@ -272,6 +290,12 @@ impl Segment {
     #[inline]
     pub(crate) fn peek(&self, at: usize, into: &mut [u8]) -> Result<()> {
         if self.mapping.map.read(at, into) { Ok(()) } else { Err(beyond(at, into.len(), self.len())) }
+    }
+
+    /// As [`peek`](Segment::peek), to the end of a vector; `false`: there is not as much.
+    #[inline]
+    pub(crate) fn peek_more(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
+        self.mapping.map.append(at, len, to)
     }
 
     /// As [`write`](Segment::write), also where objects stand: to what no guard gives references to.

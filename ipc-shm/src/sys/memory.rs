@@ -150,6 +150,22 @@ impl Map {
         true
     }
 
+    /// Copies from `at` on to the end of a vector; `false`: there is not as much, and nothing was copied.
+    #[inline]
+    pub(crate) fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
+        if !self.has(at, len) {
+            return false;
+        }
+        to.reserve(len);
+        // SAFETY: the range was just found inside the mapping, which lives as long as `self`; the vector has room for as much behind its end, and
+        // all of that is written before it counts.
+        unsafe {
+            copy(self.place.start.add(at).as_ptr(), to.as_mut_ptr().add(to.len()), len);
+            to.set_len(to.len() + len);
+        }
+        true
+    }
+
     /// Copies to `at`; `false`: there is not as much room, or it is mapped for reading, and nothing was copied.
     #[inline]
     pub(crate) fn write(&self, at: usize, from: &[u8]) -> bool {

@@ -14,7 +14,7 @@ fn each_chunk_is_looked_at_with_what_is_still_needed() {
         looks.borrow_mut().push(needed);
         Ok(())
     };
-    let done = reserve(size, look, chunks_of(file.as_fd()));
+    let done = reserve(size, look, chunks_of(file.as_fd(), 0));
     assert!(done.is_ok());
     assert_eq!(*looks.borrow(), [CHUNK + 4096, 4096]);
     assert_eq!(rustix::fs::fstat(&file).unwrap().st_blocks as u64 * 512, size);
@@ -25,7 +25,7 @@ fn a_refusal_between_two_chunks_ends_it_there() {
     let file = memory_file(Pages::Reserved).unwrap();
     rustix::fs::ftruncate(&file, 3 * CHUNK).unwrap();
     let no = |needed| Err(Error::NoMemory { needed, available: 1, limit: "a test".to_owned() });
-    let Err(Refused::Not(error)) = reserve(3 * CHUNK, no, chunks_of(file.as_fd())) else {
+    let Err(Refused::Not(error)) = reserve(3 * CHUNK, no, chunks_of(file.as_fd(), 0)) else {
         panic!("it went on")
     };
     assert!(matches!(error, Error::NoMemory { needed, .. } if needed == 2 * CHUNK), "{error}");
