@@ -25,6 +25,20 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A system call failed.
+    Os {
+        /// What was to be done, and the call.
+        operation: String,
+        /// The system's error.
+        #[serde(with = "ipc_core::primitive::io_error")]
+        source: std::io::Error,
+    },
+    /// There is no room, and there was none as long as was waited.
+    Full,
+    /// It was closed: nothing more is put, and all that was is taken.
+    Closed,
+    /// Nobody is left on the other side.
+    Disconnected,
     /// Somebody has written over shared memory: what stands there is not what this crate puts there.
     Corrupt {
         /// What was found.
@@ -33,6 +47,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is the end: nothing more will come, or go.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Error::Closed | Error::Disconnected)
+    }
+
+    /// Whether the time was over, or there was none to wait (`try_…`).
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, Error::Full | Error::Memory(ipc_shm::Error::TimedOut | ipc_shm::Error::WouldBlock))
+    }
+
     #[cold]
     #[allow(dead_code, reason = "for the primitives")]
     pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
@@ -52,6 +76,10 @@ impl fmt::Display for Error {
             Error::Memory(error) => error.fmt(f),
             Error::Message(error) => error.fmt(f),
             Error::Invalid { what, why } => write!(f, "{what} is not acceptable: {why}"),
+            Error::Os { operation, source } => write!(f, "{operation}: {source}"),
+            Error::Full => f.write_str("there is no room"),
+            Error::Closed => f.write_str("it is closed"),
+            Error::Disconnected => f.write_str("nobody is left on the other side"),
             Error::Corrupt { why } => write!(f, "somebody has written over shared memory: {why}"),
         }
     }
@@ -62,7 +90,12 @@ impl std::error::Error for Error {
         match self {
             Error::Memory(error) => error.source(),
             Error::Message(error) => error.source(),
-            Error::Invalid { .. } | Error::Corrupt { .. } => None,
+            Error::Os { source, .. } => Some(source),
+            Error::Invalid { .. }
+            | Error::Corrupt { .. }
+            | Error::Full
+            | Error::Closed
+            | Error::Disconnected => None,
         }
     }
 }

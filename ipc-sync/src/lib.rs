@@ -10,13 +10,23 @@
 
 mod crash;
 mod error;
+pub mod queue;
 
 pub use error::{Error, Result};
 pub use ipc_shm::gate;
+pub use queue::{PutError, Queue, QueueBuilder, QueueReceiver, QueueSender};
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]
 pub mod modelled {
+    /// What a queue is made of.
+    pub mod queue {
+        pub use crate::queue::chain;
+        pub use crate::queue::layout;
+        pub use crate::queue::log;
+        pub use crate::queue::position;
+    }
+
     /// Where `tests/crash.rs` has processes killed.
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;

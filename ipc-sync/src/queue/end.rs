@@ -1,0 +1,325 @@
+//! One side of a queue, as a process has it: the memory, and this side's wires.
+
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use ipc_core::primitive::sync::atomic::AtomicU32;
+use ipc_core::primitive::sync::atomic::Ordering::{Relaxed, SeqCst};
+use ipc_core::primitive::sync::atomic::fence;
+use ipc_core::primitive::time::Until;
+use ipc_shm::gate::{self, System};
+use ipc_shm::raw::{Layout, Shared};
+use rustix::event::epoll;
+use serde::{Deserialize, Serialize};
+
+use super::layout::{Geometry, Head, Sleepers};
+use super::log::{Log, Memory};
+use super::wires::{self, Wire, Wires};
+use crate::{Error, Result};
+
+/// A queue's head, by the type of its items.
+#[repr(transparent)]
+pub(crate) struct Typed<T>(Head, PhantomData<fn() -> T>);
+
+// SAFETY: `repr(C)` down to atomics and gates, no pointers; zeros are a head that is not filled yet, which `Head::geometry` refuses. Behind it stand links, which are
+// atomics, and the chunks, which are only copied in and out.
+unsafe impl<T: 'static> Layout for Typed<T> {
+    type Item = AtomicU32;
+    const NAME: &'static str = "a queue";
+    const VERSION: u32 = 1;
+}
+
+/// How often somebody who waits looks whether the other side lives; and how long the lock of one's own side is waited for at least, which nobody holds for
+/// longer than a copy takes, unless it was stopped.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long to wait for the lock of one's own side.
+pub(crate) fn for_lock(until: Until) -> Until {
+    match until.left() {
+        Some(left) if left < LOOK => Until::after(LOOK),
+        _ => until,
+    }
+}
+
+/// The memory of a queue.
+pub(crate) struct Room<T: 'static> {
+    shared: Shared<Typed<T>>,
+    geometry: Geometry,
+    /// Where the chunks begin, behind the head.
+    base: usize,
+}
+
+impl<T: 'static> Clone for Room<T> {
+    fn clone(&self) -> Room<T> {
+        Room { shared: self.shared.clone(), ..*self }
+    }
+}
+
+/// Where the chunks begin, behind a head that stands so far into its segment.
+fn base(at: usize, chunks: u32) -> usize {
+    (at + chunks as usize * 4).next_multiple_of(4096) - at
+}
+
+impl<T: 'static> Room<T> {
+    pub(crate) fn new(geometry: Geometry, joinable: bool) -> Result<Room<T>> {
+        // Where it stands does not depend on how long it is: one page more than enough.
+        let bytes = geometry.chunks as usize * (geometry.chunk + 4) + 2 * 4096;
+        let shared = Shared::<Typed<T>>::lazy(bytes / 4)?;
+        let base = base(shared.offset_of_items(), geometry.chunks);
+        let room = Room { shared, geometry, base };
+        let begun = room.base + geometry.bands as usize * geometry.chunk;
+        room.shared.segment().reserve(0, room.shared.offset_of_items() + begun)?;
+        room.shared.0.fill(geometry);
+        room.shared.0.shape.0.joinable.store(joinable.into(), Relaxed);
+        Ok(room)
+    }
+
+    /// What a message has brought.
+    fn of(shared: Shared<Typed<T>>) -> Result<Room<T>> {
+        let geometry = shared.0.geometry().ok_or_else(|| Error::corrupt("a queue has no shape"))?;
+        let base = base(shared.offset_of_items(), geometry.chunks);
+        let room = Room { shared, geometry, base };
+        if room.shared.items().len() * 4 < base + geometry.chunks as usize * geometry.chunk {
+            return Err(Error::corrupt("a queue is longer than its memory"));
+        }
+        Ok(room)
+    }
+
+    pub(crate) fn log(&self) -> Log<'_, Room<T>> {
+        let links = &self.shared.items()[..self.geometry.chunks as usize];
+        Log::new(&self.shared.0, links, self.geometry, self)
+    }
+
+    /// What tells it from all others.
+    pub(crate) fn number(&self) -> u64 {
+        self.shared.number()
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) fn is_joinable(&self) -> bool {
+        self.shared.0.shape.0.joinable.load(Relaxed) != 0
+    }
+}
+
+impl<T: 'static> Memory for Room<T> {
+    #[inline]
+    fn write(&self, at: usize, bytes: &[u8]) -> bool {
+        self.shared.write(self.base + at, bytes)
+    }
+
+    #[inline]
+    fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
+        self.shared.append(self.base + at, len, to)
+    }
+
+    #[cold]
+    fn reserve(&self, chunk: u32) -> Result<()> {
+        let at = self.shared.offset_of_items() + self.base + chunk as usize * self.geometry.chunk;
+        Ok(self.shared.segment().reserve(at, self.geometry.chunk)?)
+    }
+}
+
+/// Which side of a queue it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Senders,
+    Receivers,
+}
+
+/// One side of a queue.
+pub(crate) struct End<T: 'static> {
+    pub(crate) room: Room<T>,
+    pub(crate) wires: Wires,
+    side: Side,
+    /// What is polled for it, once somebody has asked.
+    polled: OnceLock<Option<OwnedFd>>,
+}
+
+/// As it travels.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct Parcel<T: 'static> {
+    shared: Shared<Typed<T>>,
+    wires: Wires,
+}
+
+impl<T: 'static> End<T> {
+    pub(crate) fn new(room: Room<T>, wires: Wires, side: Side) -> End<T> {
+        End { room, wires, side, polled: OnceLock::new() }
+    }
+
+    pub(crate) fn pack(&self) -> Parcel<T> {
+        Parcel { shared: self.room.shared.clone(), wires: self.wires.clone() }
+    }
+
+    pub(crate) fn unpack(parcel: Parcel<T>, side: Side) -> Result<End<T>> {
+        parcel.wires.check()?;
+        let room = Room::of(parcel.shared)?;
+        if parcel.wires.bands() != room.geometry.bands as usize {
+            return Err(Error::corrupt(
+                "a queue's end came with another number of sockets than it has bands",
+            ));
+        }
+        Ok(End::new(room, parcel.wires, side))
+    }
+
+    /// Where this side sleeps, and its bell.
+    fn ours(&self) -> (&Sleepers, &Wire) {
+        let log = self.room.log();
+        match self.side {
+            Side::Senders => (log.room(), &self.wires.room),
+            Side::Receivers => (log.items(), &self.wires.items),
+        }
+    }
+
+    /// Where the other side sleeps, and its bell.
+    fn theirs(&self) -> (&Sleepers, &Wire) {
+        let log = self.room.log();
+        match self.side {
+            Side::Senders => (log.items(), &self.wires.items),
+            Side::Receivers => (log.room(), &self.wires.room),
+        }
+    }
+
+    /// Rings for the other side.
+    pub(crate) fn ring(&self) {
+        wires::ring(self.theirs().1);
+    }
+
+    /// Rings for this side: there is more than this one takes, or it is the end.
+    pub(crate) fn ring_again(&self) {
+        wires::ring(self.ours().1);
+    }
+
+    /// Whether nobody is left on the other side, as far as is known without asking the kernel each time: it is asked when somebody has left.
+    pub(crate) fn is_left(&self) -> bool {
+        self.ours().0.alone.load(Relaxed) != 0 && self.is_alone()
+    }
+
+    /// Whether nobody is left on the other side.
+    #[cold]
+    pub(crate) fn is_alone(&self) -> bool {
+        let alone = self.wires.is_alone();
+        let said = &self.ours().0.alone;
+        if !alone && said.load(Relaxed) != 0 {
+            said.store(0, Relaxed);
+            fence(SeqCst);
+            // One who has left since then must not be overlooked.
+            if self.wires.is_alone() {
+                said.store(1, Relaxed);
+                return true;
+            }
+        }
+        alone
+    }
+
+    /// Until `look` finds something; `None`: the time is over. `look` is told, ten times a second, to ask the kernel whether the other side lives.
+    pub(crate) fn wait<S: System, R>(
+        &self,
+        system: &S,
+        until: Until,
+        mut look: impl FnMut(bool) -> Option<R>,
+        more: impl Fn() -> bool,
+    ) -> Option<R> {
+        let log = self.room.log();
+        let state = match self.side {
+            Side::Senders => log.taken(),
+            Side::Receivers => log.published(),
+        };
+        let gate = &self.ours().0.gate;
+        loop {
+            if let Some(found) = look(true) {
+                return Some(found);
+            }
+            if until.is_over() {
+                return None;
+            }
+            let slice = match until.left() {
+                Some(left) if left <= LOOK => until,
+                _ => Until::after(LOOK),
+            };
+            if let Some(found) = gate::wait(system, gate, state, slice, |_| look(false), |_| more()) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Whether nobody is left on the other side: by asking the kernel, or only if somebody has left since it was asked.
+    pub(crate) fn is_over(&self, ask: bool) -> bool {
+        if ask { self.is_alone() } else { self.is_left() }
+    }
+
+    /// Whether somebody polls for this side in this process, so that it must be armed where there is nothing.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.polled.get().is_some()
+    }
+
+    /// Makes the bell silent until the other side has something for this one, unless `is_there` finds that already.
+    pub(crate) fn arm(&self, is_there: impl FnOnce() -> bool) {
+        let (sleepers, bell) = self.ours();
+        wires::silence(bell);
+        sleepers.bell.store(1, SeqCst);
+        fence(SeqCst);
+        if is_there() {
+            wires::ring(bell);
+        }
+    }
+
+    /// What can be polled for it: the bell and the lifeline; the bell alone where there is no descriptor left for both.
+    pub(crate) fn descriptor(&self, is_there: impl FnOnce() -> bool) -> BorrowedFd<'_> {
+        let made = self.polled.get_or_init(|| {
+            let both = self.both();
+            let (sleepers, bell) = self.ours();
+            sleepers.bell.store(1, SeqCst);
+            fence(SeqCst);
+            if is_there() {
+                wires::ring(bell);
+            }
+            both
+        });
+        made.as_ref().map_or_else(|| self.ours().1.as_fd(), AsFd::as_fd)
+    }
+
+    fn both(&self) -> Option<OwnedFd> {
+        let both = epoll::create(epoll::CreateFlags::CLOEXEC).ok()?;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&both, self.ours().1, data, epoll::EventFlags::IN).ok()?;
+        // Hang-ups are told of without being asked for.
+        epoll::add(&both, self.wires.lifeline(), data, epoll::EventFlags::empty()).ok()?;
+        Some(both)
+    }
+}
+
+impl<T: 'static> std::fmt::Debug for End<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let log = self.room.log();
+        f.debug_struct("End")
+            .field("side", &self.side)
+            .field("len", &log.len())
+            .field("closed", &log.is_closed())
+            .field("lifeline", &self.wires.lifeline().as_raw_fd())
+            .finish()
+    }
+}
+
+impl<T: 'static> Drop for End<T> {
+    /// The other side is told to look whether this was the last.
+    fn drop(&mut self) {
+        self.wires.leave();
+        let (sleepers, bell) = self.theirs();
+        let leave = || (true, sleepers.alone.swap(1, SeqCst));
+        match gate::current() {
+            Ok(system) => gate::update(&system, &sleepers.gate, u32::MAX, leave),
+            // They look by themselves.
+            Err(_) => leave().1,
+        };
+        if sleepers.bell.load(SeqCst) != 0 {
+            wires::ring(bell);
+        }
+    }
+}

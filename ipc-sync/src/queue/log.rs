@@ -1,0 +1,517 @@
+//! The queue itself: for each band a log of records in a chain of chunks, a robust lock at each end.
+//!
+//! A record is a header of 16 bytes and the item's bytes, one after the other through as many chunks as that takes; bytes from 1 KiB on begin at a multiple of
+//! 64, where copies are fast. Each end's position is one word. A producer writes records behind the tail, where nobody looks, and publishes
+//! them by moving the tail; a consumer copies an item out, and takes it by moving the head.
+//!
+//! | who dies (`kill -9` included) | who notices | what happens |
+//! |---|---|---|
+//! | a producer, before it published | the next producer, by the lock | nothing was put; what it had begun to take of the chain is finished (`chain.rs`) |
+//! | a producer, after it published | the kernel | its items are there; one who sleeps is woken, and wakes the next |
+//! | a consumer, before it moved the head | the next consumer, by the lock | the item is still there, for the next |
+//! | a consumer, after it moved the head | | the item went with it; one who waits for room is woken by the kernel |
+//! | a sleeper, just woken | the kernel | the next is woken |
+//!
+//! Nothing that stands in shared memory is believed: positions, links and lengths are compared with the queue's shape before they are used, and what
+//! does not fit is [`Error::Corrupt`].
+
+use ipc_core::primitive::mutant;
+use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64};
+use ipc_core::primitive::time::Until;
+use ipc_shm::gate::{self, Node, System};
+use ipc_shm::modelled::word;
+use ipc_shm::raw::Taken;
+
+use super::chain::{Chain, corrupt};
+use super::layout::{BANDS, Geometry, Head, Sleepers};
+use super::position::{GRANULE, Position};
+use crate::{Error, Result};
+
+/// What stands before an item's bytes.
+const HEADER: usize = 16;
+
+/// Bytes of at least this length are aligned.
+const LONG: usize = 1024;
+
+/// To what.
+const LINE: usize = 64;
+
+/// The memory of the chunks, one after the other.
+pub trait Memory {
+    /// Copies bytes in; `false`: beyond the end.
+    fn write(&self, at: usize, bytes: &[u8]) -> bool;
+
+    /// Copies so many out, to the end of a vector; `false`: beyond the end.
+    fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool;
+
+    /// Makes sure that a chunk that was not in use before has memory.
+    ///
+    /// # Errors
+    /// There is none.
+    fn reserve(&self, chunk: u32) -> Result<()>;
+}
+
+/// A queue in shared memory.
+#[derive(Debug)]
+pub struct Log<'a, M> {
+    head: &'a Head,
+    links: &'a [AtomicU32],
+    geometry: Geometry,
+    memory: &'a M,
+}
+
+impl<M> Clone for Log<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Log<'_, M> {}
+
+/// An item, as its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Which band it stands in.
+    pub band: usize,
+    /// Which item of the band it is, modulo 2³¹.
+    pub number: u32,
+    /// How many bytes it has.
+    pub len: usize,
+    /// How many descriptors were sent beside it.
+    pub descriptors: u32,
+    /// By which they are known.
+    pub attempt: u32,
+}
+
+/// What became of an item that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is there, and will be published.
+    Yes,
+    /// There is no room.
+    Full,
+    /// The queue is closed.
+    Closed,
+}
+
+/// A place in the chain.
+#[derive(Clone, Copy)]
+struct Cursor {
+    chunk: u32,
+    offset: usize,
+}
+
+impl<'a, M: Memory> Log<'a, M> {
+    /// On a head that was [filled](Head::fill), with a link for each chunk.
+    pub fn new(head: &'a Head, links: &'a [AtomicU32], geometry: Geometry, memory: &'a M) -> Log<'a, M> {
+        Log { head, links, geometry, memory }
+    }
+
+    fn chain(&self) -> Chain<'a> {
+        Chain { head: self.head, links: self.links, geometry: self.geometry }
+    }
+
+    fn tail(&self, band: usize) -> &'a AtomicU64 {
+        &self.head.bands[band].0.0.at
+    }
+
+    fn front(&self, band: usize) -> &'a AtomicU64 {
+        &self.head.bands[band].1.0
+    }
+
+    fn bands(&self) -> std::ops::Range<usize> {
+        0..self.geometry.bands as usize
+    }
+
+    /// Where consumers sleep.
+    pub fn items(&self) -> &'a Sleepers {
+        &self.head.items.0
+    }
+
+    /// Where producers sleep.
+    pub fn room(&self) -> &'a Sleepers {
+        &self.head.room.0
+    }
+
+    /// What consumers compare before they sleep. (Where there are more bands it stands for the first; the others' sleepers look again.)
+    pub fn published(&self) -> &'a AtomicU64 {
+        self.tail(0)
+    }
+
+    /// What producers compare before they sleep.
+    pub fn taken(&self) -> &'a AtomicU64 {
+        self.front(0)
+    }
+
+    /// How many items there are at this moment.
+    pub fn len(&self) -> usize {
+        self.bands().map(|band| self.len_of(band) as usize).sum()
+    }
+
+    fn len_of(&self, band: usize) -> u32 {
+        // The head first: it does not come before a tail that is read later.
+        let head = Position(self.front(band).load(Acquire));
+        Position(self.tail(band).load(Acquire)).ahead_of(head)
+    }
+
+    /// Whether there is nothing at this moment.
+    pub fn is_empty(&self) -> bool {
+        self.bands().all(|band| self.len_of(band) == 0)
+    }
+
+    /// Whether as many items are there as there may be. (There may be room for no more bytes before.)
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.geometry.items as usize
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        Position(self.tail(0).load(SeqCst)).is_closed()
+    }
+
+    /// The producers' side, as soon as no other producer has it.
+    ///
+    /// # Errors
+    /// The lock is not free in time; [`Error::Corrupt`].
+    pub fn producer<S: System>(&self, system: &'a S, until: Until) -> Result<Producer<'a, S, M>> {
+        let lock = &self.head.producers.0.lock;
+        let taken = word::take(system, lock, until).map_err(ipc_shm::Error::from)?;
+        let held = Held { system, lock };
+        if taken != Taken::Whole {
+            if !mutant::is("a dead producer's work is left") {
+                self.chain().repair(system)?;
+            }
+            word::repaired(system, lock);
+        }
+        let at = |band: usize| Position(self.tail(band).load(Relaxed));
+        let tails =
+            std::array::from_fn(|band| if self.bands().contains(&band) { at(band) } else { Position(0) });
+        Ok(Producer { log: *self, system, tails, written: [0; BANDS], _held: held })
+    }
+
+    /// The consumers' side, as soon as no other consumer has it.
+    ///
+    /// # Errors
+    /// The lock is not free in time.
+    pub fn consumer<S: System>(&self, system: &'a S, until: Until) -> Result<Consumer<'a, S, M>> {
+        let lock = &self.head.consumers.0;
+        let taken = word::take(system, lock, until).map_err(ipc_shm::Error::from)?;
+        let held = Held { system, lock };
+        if taken != Taken::Whole {
+            // The head moves in one step: nothing is ever half done.
+            word::repaired(system, lock);
+        }
+        let at = |band: usize| Position(self.front(band).load(Relaxed));
+        let heads =
+            std::array::from_fn(|band| if self.bands().contains(&band) { at(band) } else { Position(0) });
+        Ok(Consumer { log: *self, system, heads, popped: [0; BANDS], _held: held })
+    }
+
+    /// Where so many bytes end that begin at a place: through the chain, which is long enough.
+    fn pass(&self, from: Cursor, len: usize) -> Result<Cursor> {
+        let chunk = self.geometry.chunk;
+        let mut at = Cursor { offset: from.offset + len, ..from };
+        while at.offset > chunk {
+            at.chunk = self.chain().after(at.chunk)?.ok_or_else(corrupt)?;
+            at.offset -= chunk;
+        }
+        Ok(at)
+    }
+
+    /// Calls `each` with the pieces of a stretch: where in memory each begins, and how long it is.
+    fn pieces(
+        &self,
+        mut at: Cursor,
+        mut len: usize,
+        mut each: impl FnMut(usize, usize) -> bool,
+    ) -> Result<()> {
+        let chunk = self.geometry.chunk;
+        while len > 0 {
+            if at.offset == chunk {
+                at = Cursor { chunk: self.chain().after(at.chunk)?.ok_or_else(corrupt)?, offset: 0 };
+            }
+            let piece = len.min(chunk - at.offset);
+            if !each(at.chunk as usize * chunk + at.offset, piece) {
+                return Err(corrupt());
+            }
+            at.offset += piece;
+            len -= piece;
+        }
+        Ok(())
+    }
+
+    fn cursor(&self, position: Position) -> Result<Cursor> {
+        let at = Cursor { chunk: position.chunk(), offset: position.offset() };
+        if at.chunk >= self.geometry.chunks || at.offset > self.geometry.chunk {
+            return Err(corrupt());
+        }
+        Ok(at)
+    }
+
+    /// Where a record's bytes begin, from its header's beginning, if that is so far into a chunk.
+    fn start(&self, offset: usize, len: usize) -> usize {
+        // At the end of a chunk it begins at the next one's beginning.
+        let offset = offset % self.geometry.chunk;
+        if len < LONG { HEADER } else { (offset + HEADER).next_multiple_of(LINE) - offset }
+    }
+
+    /// How many bytes one item can have at most.
+    pub fn longest(&self) -> usize {
+        // One chunk each may be where the other bands stand, and one is begun.
+        let chunks = (self.geometry.chunks - self.geometry.bands) as usize;
+        chunks * self.geometry.chunk - LINE - HEADER
+    }
+}
+
+/// A lock that this thread has.
+#[derive(Debug)]
+struct Held<'a, S: System> {
+    system: &'a S,
+    lock: &'a Node,
+}
+
+impl<S: System> Drop for Held<'_, S> {
+    fn drop(&mut self) {
+        word::free(self.system, self.lock);
+    }
+}
+
+/// The producers' side, for the one who has its lock. What was written and not published when it is dropped, was never there.
+#[derive(Debug)]
+pub struct Producer<'a, S: System, M> {
+    log: Log<'a, M>,
+    system: &'a S,
+    tails: [Position; BANDS],
+    written: [u32; BANDS],
+    _held: Held<'a, S>,
+}
+
+impl<S: System, M: Memory> Producer<'_, S, M> {
+    /// A number that no other sending of descriptors has, of the last 2³².
+    pub fn attempt(&self) -> u32 {
+        let attempts = &self.log.head.producers.0.attempts;
+        let attempt = attempts.load(Relaxed).wrapping_add(1);
+        attempts.store(attempt, Relaxed);
+        attempt
+    }
+
+    /// Writes an item behind the band's tail. `send` is called when there is room, and before the item counts, with its record; if it says `false` there was
+    /// no room after all.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: it can never fit; no memory for a fresh chunk; what `send` says; [`Error::Corrupt`].
+    pub fn write(
+        &mut self,
+        band: usize,
+        bytes: &[u8],
+        (descriptors, attempt): (u32, u32),
+        send: impl FnOnce(Record) -> Result<bool>,
+    ) -> Result<Written> {
+        let log = self.log;
+        let tail = self.tails[band];
+        if tail.is_closed() {
+            return Ok(Written::Closed);
+        }
+        if bytes.len() > log.longest() {
+            let what = format!("an item of {} bytes", bytes.len());
+            return Err(Error::invalid(what, format!("the queue has room for {} in all", log.longest())));
+        }
+        let items = log.bands().map(|band| self.len_of(band)).sum::<u32>();
+        if items >= log.geometry.items {
+            return Ok(Written::Full);
+        }
+        let from = log.cursor(tail)?;
+        let start = log.start(from.offset, bytes.len());
+        let end = from.offset + start + (bytes.len()).next_multiple_of(GRANULE);
+        let mut last = from.chunk;
+        for _ in 0..end.saturating_sub(1) / log.geometry.chunk {
+            let next = match log.chain().after(last)? {
+                Some(next) => Some(next),
+                None => log.chain().lengthen(self.system, band, last, |chunk| log.memory.reserve(chunk))?,
+            };
+            match next {
+                Some(next) => last = next,
+                None => return Ok(Written::Full),
+            }
+        }
+        let record = Record { band, number: tail.count(), len: bytes.len(), descriptors, attempt };
+        let mut header = [0; HEADER];
+        header[..8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        header[8..12].copy_from_slice(&descriptors.to_le_bytes());
+        header[12..].copy_from_slice(&attempt.to_le_bytes());
+        let mut rest = &header[..];
+        let mut copy = |at: usize, len: usize| {
+            let (piece, behind) = rest.split_at(len);
+            rest = behind;
+            log.memory.write(at, piece)
+        };
+        log.pieces(from, HEADER, &mut copy)?;
+        let mut rest = bytes;
+        log.pieces(log.pass(from, start)?, bytes.len(), |at, len| {
+            let (piece, behind) = rest.split_at(len);
+            rest = behind;
+            log.memory.write(at, piece)
+        })?;
+        if !send(record)? {
+            return Ok(Written::Full);
+        }
+        let behind = log.pass(from, start + bytes.len().next_multiple_of(GRANULE))?;
+        self.tails[band] = tail.after(behind.chunk, behind.offset);
+        self.written[band] += 1;
+        Ok(Written::Yes)
+    }
+
+    fn len_of(&self, band: usize) -> u32 {
+        self.tails[band].ahead_of(Position(self.log.front(band).load(Acquire)))
+    }
+
+    /// From now on what was written is there, and as many who sleep are woken. Says whether the bell is to be rung.
+    pub fn publish(&mut self) -> bool {
+        let log = self.log;
+        let sleepers = log.items();
+        for band in log.bands() {
+            let written = std::mem::take(&mut self.written[band]);
+            if written == 0 {
+                continue;
+            }
+            self.system.crash_point("producer: about to publish");
+            gate::update(self.system, &sleepers.gate, written, || {
+                // One step that reads and writes, as `update` wants it.
+                (true, log.tail(band).swap(self.tails[band].0, AcqRel))
+            });
+            self.system.crash_point("producer: published");
+        }
+        ring(sleepers)
+    }
+
+    /// Nobody puts anything any more; all who sleep are woken. Gives whether it was closed already.
+    pub fn close(&mut self) -> bool {
+        let was = self.tails[0].is_closed();
+        // The first band's last: it is what others look at.
+        for band in self.log.bands().rev() {
+            self.tails[band] = self.tails[band].closed();
+            let close = || (true, self.log.tail(band).swap(self.tails[band].0, AcqRel));
+            gate::update(self.system, &self.log.items().gate, u32::MAX, close);
+        }
+        gate::update(self.system, &self.log.room().gate, u32::MAX, || {
+            (true, self.log.taken().fetch_add(0, AcqRel))
+        });
+        was
+    }
+}
+
+/// Whether somebody waits for a bell, which is to be rung once.
+fn ring(sleepers: &Sleepers) -> bool {
+    // After a change that was a fence.
+    sleepers.bell.load(Relaxed) != 0 && sleepers.bell.swap(0, AcqRel) != 0
+}
+
+/// The consumers' side, for the one who has its lock. What was read and not taken when it is dropped, is there still.
+#[derive(Debug)]
+pub struct Consumer<'a, S: System, M> {
+    log: Log<'a, M>,
+    system: &'a S,
+    heads: [Position; BANDS],
+    popped: [u32; BANDS],
+    _held: Held<'a, S>,
+}
+
+impl<S: System, M: Memory> Consumer<'_, S, M> {
+    /// Reads the next item of the highest band that has one: its bytes go to the end of `to`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn read(&mut self, to: &mut Vec<u8>) -> Result<Option<Record>> {
+        for band in self.log.bands().rev() {
+            let tail = Position(self.log.tail(band).load(Acquire));
+            let there = tail.ahead_of(self.heads[band]);
+            if there == 0 {
+                continue;
+            }
+            if there > self.log.geometry.items {
+                return Err(Error::corrupt("a queue has more items than it may have"));
+            }
+            return self.read_in(band, to).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn read_in(&mut self, band: usize, to: &mut Vec<u8>) -> Result<Record> {
+        let log = self.log;
+        let head = self.heads[band];
+        let from = log.cursor(head)?;
+        let before = to.len();
+        let read = |at, len, to: &mut Vec<u8>| log.pieces(at, len, |at, len| log.memory.append(at, len, to));
+        let mut record = Record { band, number: head.count(), len: 0, descriptors: 0, attempt: 0 };
+        read(from, HEADER, to)?;
+        if let Some((len, rest)) = to[before..].split_first_chunk::<8>()
+            && let Some((descriptors, rest)) = rest.split_first_chunk::<4>()
+            && let Some((attempt, _)) = rest.split_first_chunk::<4>()
+        {
+            record.len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
+            record.descriptors = u32::from_le_bytes(*descriptors);
+            record.attempt = u32::from_le_bytes(*attempt);
+        }
+        to.truncate(before);
+        if record.len > log.longest() {
+            return Err(Error::corrupt(format!("a queue's item has {} bytes", record.len)));
+        }
+        let start = log.start(from.offset, record.len);
+        if let Err(error) = read(log.pass(from, start)?, record.len, to) {
+            to.truncate(before);
+            return Err(error);
+        }
+        let behind = log.pass(from, start + record.len.next_multiple_of(GRANULE))?;
+        self.heads[band] = head.after(behind.chunk, behind.offset);
+        self.popped[band] += 1;
+        Ok(record)
+    }
+
+    /// Passes over all that is there; gives how many that are.
+    pub fn skip(&mut self) -> usize {
+        let mut skipped = 0;
+        for band in self.log.bands() {
+            let tail = Position(self.log.tail(band).load(Acquire));
+            let there = tail.ahead_of(self.heads[band]);
+            skipped += there as usize;
+            self.popped[band] += there;
+            self.heads[band] = tail.open();
+        }
+        skipped
+    }
+
+    /// What was read so far.
+    pub fn mark(&self) -> ([Position; BANDS], [u32; BANDS]) {
+        (self.heads, self.popped)
+    }
+
+    /// What was read since then is not.
+    pub fn back_to(&mut self, (heads, popped): ([Position; BANDS], [u32; BANDS])) {
+        (self.heads, self.popped) = (heads, popped);
+    }
+
+    /// Whether nothing is left to be read.
+    pub fn is_empty(&self) -> bool {
+        let there = |band: usize| Position(self.log.tail(band).load(Acquire)).ahead_of(self.heads[band]);
+        self.log.bands().all(|band| there(band) == 0)
+    }
+
+    /// From now on what was read is taken, and as many who wait for room are woken. Says whether their bell is to be rung.
+    pub fn take(&mut self) -> bool {
+        let log = self.log;
+        let sleepers = log.room();
+        for band in log.bands() {
+            let popped = std::mem::take(&mut self.popped[band]);
+            if popped == 0 {
+                continue;
+            }
+            self.system.crash_point("consumer: about to take");
+            gate::update(self.system, &sleepers.gate, popped, || {
+                (true, log.front(band).swap(self.heads[band].0, AcqRel))
+            });
+            self.system.crash_point("consumer: took");
+        }
+        ring(sleepers)
+    }
+}

@@ -1,0 +1,242 @@
+//! What of a queue is no memory: sockets and bells, which travel with its ends.
+//!
+//! - **A pair of sockets for each band** (`SOCK_SEQPACKET`): one side is with all senders, the other with all receivers. The kernel counts who has which, also
+//!   those in a message on their way, and closes them with their process, `kill -9` included: so each side learns that nobody is left on the other. And descriptors
+//!   inside items go that way, in packets that say whose they are; they outlive their sender.
+//! - **Two bells** (eventfd): one that is rung when there are items, one when there is room, if somebody waits for it (`bell` in `layout.rs`).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use ipc_core::primitive::message::{Key, Shared, share};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::log::Record;
+use crate::{Error, Result};
+
+/// As many descriptors as a packet takes (`SCM_MAX_FD`).
+const MOST: usize = 253;
+
+/// A descriptor that handles share, and that travels once in a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire(Arc<OwnedFd>);
+
+impl Wire {
+    /// What is no file has one inode for all of its kind: it is told apart by the number that it has in this process, which is enough within a message.
+    fn key(&self) -> Key {
+        (u64::MAX, self.0.as_raw_fd() as u64, 0)
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Serialize for Wire {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        share(self.0.as_fd(), self.key(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wire, D::Error> {
+        let made = Shared::deserialize(deserializer)?.take(|fd| Ok::<_, String>(Arc::new(fd)));
+        made.map(Wire).map_err(serde::de::Error::custom)
+    }
+}
+
+/// One side's sockets, by band, and both bells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Wires {
+    sockets: Vec<Wire>,
+    pub(crate) items: Wire,
+    pub(crate) room: Wire,
+}
+
+/// Both sides' for so many bands: the senders', the receivers'.
+pub(crate) fn pair(bands: usize) -> Result<(Wires, Wires)> {
+    let bell = || {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let bell = eventfd(0, flags).map_err(|error| os("could not make a bell: eventfd", error))?;
+        Ok::<_, Error>(Wire(Arc::new(bell)))
+    };
+    let (items, room) = (bell()?, bell()?);
+    let mut sides = [Vec::new(), Vec::new()];
+    for _ in 0..bands {
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| os("could not make the ends of a queue: socketpair", error))?;
+        sides[0].push(Wire(Arc::new(one)));
+        sides[1].push(Wire(Arc::new(other)));
+    }
+    let [senders, receivers] =
+        sides.map(|sockets| Wires { sockets, items: items.clone(), room: room.clone() });
+    Ok((senders, receivers))
+}
+
+fn os(operation: &str, error: Errno) -> Error {
+    Error::Os { operation: operation.to_owned(), source: error.into() }
+}
+
+impl Wires {
+    /// How many bands they are for.
+    pub(crate) fn bands(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Closes the sockets, if no other handle has them.
+    pub(crate) fn leave(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// What the kernel closes when nobody is left on the other side.
+    pub(crate) fn lifeline(&self) -> BorrowedFd<'_> {
+        self.sockets[0].as_fd()
+    }
+
+    /// Whether nobody is left on the other side.
+    pub(crate) fn is_alone(&self) -> bool {
+        let lifeline = self.lifeline();
+        let mut watched = [PollFd::new(&lifeline, PollFlags::empty())];
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut watched, Some(&none)).is_ok() && watched[0].revents().contains(PollFlags::HUP)
+    }
+
+    /// Sends an item's descriptors; `false`: there is no room for them now. What was sent before that, nobody asks for.
+    ///
+    /// # Errors
+    /// [`Error::Os`]; [`Error::Disconnected`].
+    pub(crate) fn send(&self, record: Record, descriptors: &[OwnedFd]) -> Result<bool> {
+        let socket = self.sockets[record.band].as_fd();
+        for packet in descriptors.chunks(MOST) {
+            let fds: Vec<_> = packet.iter().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+            let label = label(record);
+            let sent = loop {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                match sendmsg(socket, &[IoSlice::new(&label)], &mut ancillary, flags) {
+                    Err(Errno::INTR) => {}
+                    other => break other,
+                }
+            };
+            match sent {
+                Ok(_) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(false),
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(Error::Disconnected),
+                Err(error) => return Err(os("could not send an item's descriptors: sendmsg", error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Looks at an item's descriptors, and drops those before them that no item asks for. The last packet stays, for whoever takes the item if this one dies
+    /// before: [`drop_packet`](Wires::drop_packet) afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Os`]: this process cannot have so many; all stay where they are, if they are no more than a packet holds. [`Error::Corrupt`]: they are not there.
+    pub(crate) fn receive(&self, record: Record) -> Result<Vec<OwnedFd>> {
+        let mut all = Vec::new();
+        loop {
+            let packet = self.look(record)?;
+            let packet = packet.ok_or_else(|| Error::corrupt("an item's descriptors are not there"))?;
+            let Some(mut fds) = packet else {
+                self.drop_packet(record.band);
+                continue;
+            };
+            all.append(&mut fds);
+            if all.len() >= record.descriptors as usize {
+                return Ok(all);
+            }
+            self.drop_packet(record.band);
+        }
+    }
+
+    /// The descriptors of the next packet, if it is of this item's; `None`: there is none.
+    fn look(&self, record: Record) -> Result<Option<Option<Vec<OwnedFd>>>> {
+        let mut found = [0; LABEL];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC | RecvFlags::PEEK;
+        let received = loop {
+            let into = &mut [IoSliceMut::new(&mut found)];
+            match recvmsg(self.sockets[record.band].as_fd(), into, &mut ancillary, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                other => {
+                    break other
+                        .map_err(|error| os("could not receive an item's descriptors: recvmsg", error))?;
+                }
+            }
+        };
+        let mut fds = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        // Nobody sends an empty one: it is the end.
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        if found != label(record) || fds.is_empty() && !received.flags.contains(ReturnFlags::CTRUNC) {
+            return Ok(Some(None));
+        }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            let limit = "could not receive an item's descriptors: recvmsg; this process is at its limit (RLIMIT_NOFILE)";
+            return Err(os(limit, Errno::MFILE));
+        }
+        Ok(Some(Some(fds)))
+    }
+
+    /// Drops the next packet of a band.
+    pub(crate) fn drop_packet(&self, band: usize) {
+        let mut label = [0_u8; LABEL];
+        let _ = rustix::net::recv(self.sockets[band].as_fd(), &mut label, RecvFlags::DONTWAIT);
+    }
+
+    /// Which socket it is, and where from: what was received must be what [`pair`] made.
+    pub(crate) fn check(&self) -> Result<()> {
+        let is_one = |wire: &Wire| {
+            rustix::net::sockopt::socket_type(wire).is_ok_and(|of| of == SocketType::SEQPACKET)
+                && rustix::net::sockopt::socket_domain(wire).is_ok_and(|of| of == AddressFamily::UNIX)
+        };
+        if self.sockets.is_empty() || !self.sockets.iter().all(is_one) {
+            return Err(Error::invalid("what came with a queue's end", "it is no socket of a queue"));
+        }
+        Ok(())
+    }
+}
+
+/// How long a packet's bytes are.
+const LABEL: usize = 12;
+
+/// Whose descriptors a packet brings.
+fn label(record: Record) -> [u8; LABEL] {
+    let mut label = [0; LABEL];
+    label[..4].copy_from_slice(&record.number.to_le_bytes());
+    label[4..8].copy_from_slice(&record.attempt.to_le_bytes());
+    label[8..].copy_from_slice(&record.descriptors.to_le_bytes());
+    label
+}
+
+/// Rings a bell: whoever polls it is woken.
+pub(crate) fn ring(bell: &Wire) {
+    // It rings already, or is as good as full: both are enough.
+    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+}
+
+/// Makes it silent.
+pub(crate) fn silence(bell: &Wire) {
+    let _ = rustix::io::read(bell, &mut [0_u8; 8]);
+}
