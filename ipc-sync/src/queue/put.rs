@@ -22,6 +22,19 @@ thread_local! {
 /// No more of it is kept from one value to the next.
 const KEPT: usize = 1 << 20;
 
+/// Empty room for a value's bytes.
+fn room() -> Vec<u8> {
+    ROOM.try_with(|room| room.take()).unwrap_or_default()
+}
+
+/// Room that is not needed any more.
+fn keep(mut room: Vec<u8>) {
+    if room.capacity() <= KEPT {
+        room.clear();
+        let _ = ROOM.try_with(|kept| kept.replace(room));
+    }
+}
+
 impl<T: 'static> End<T> {
     /// Encodes a value, and puts it.
     pub(super) fn put(&self, value: T, band: u32, until: Until) -> Result<(), PutError<T>>
@@ -34,8 +47,7 @@ impl<T: 'static> End<T> {
                 Err(error) => Err(PutError::new(value, error)),
             };
         }
-        let room = ROOM.try_with(|room| room.take()).unwrap_or_default();
-        let mut encoded = match encode(&value, room) {
+        let mut encoded = match encode(&value, room()) {
             Ok(encoded) => encoded,
             Err(error) => return Err(PutError::new(value, error.into())),
         };
@@ -43,11 +55,7 @@ impl<T: 'static> End<T> {
         if put.is_err() {
             encoded.take_back();
         }
-        let mut room = std::mem::take(&mut encoded.body);
-        if room.capacity() <= KEPT {
-            room.clear();
-            let _ = ROOM.try_with(|kept| kept.replace(room));
-        }
+        keep(std::mem::take(&mut encoded.body));
         put.map_err(|error| PutError::new(value, error))
     }
 
@@ -152,7 +160,7 @@ impl<T: 'static> End<T> {
             }
             next = values.next();
             let Ok(mut producer) = log.producer(&system, for_lock(until)) else { continue };
-            let mut room = ROOM.try_with(|room| room.take()).unwrap_or_default();
+            let mut room = room();
             while let Some(value) = next.take() {
                 if let Some(bytes) = raw::of(&value) {
                     let written = producer.write(band as usize, bytes, (0, 0), |_| Ok(true));
@@ -181,7 +189,7 @@ impl<T: 'static> End<T> {
             }
             let ring = producer.publish();
             drop(producer);
-            let _ = ROOM.try_with(|kept| kept.replace(room));
+            keep(room);
             if ring {
                 self.ring();
             }
