@@ -10,6 +10,8 @@
 
 mod crash;
 mod error;
+#[allow(dead_code, reason = "for the primitives")]
+mod waiting;
 
 pub use error::{Error, Result};
 pub use ipc_shm::gate;
