@@ -276,9 +276,9 @@ pub mod process {
 
 pub use crate::error::io_error;
 
-/// Files that many handles of one message share.
+/// Files that many handles of one message share, and handles that leave with theirs.
 pub mod message {
-    pub use crate::message::descriptors::{Key, Shared, share};
+    pub use crate::message::descriptors::{Key, Shared, give, share};
 }
 
 /// Named places where a test can have a process killed (`sys/crash.rs`), for crates that bring a list of their own.

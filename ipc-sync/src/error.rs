@@ -33,6 +33,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the other side of a ring or a queue has closed its end, or is gone.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Error::Message(error) if error.is_disconnected())
+    }
+
+    /// Whether the time was over, or there was none to wait (`try_…`).
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, Error::Message(error) if error.is_timed_out())
+    }
+
     #[cold]
     #[allow(dead_code, reason = "for the primitives")]
     pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {

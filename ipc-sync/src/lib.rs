@@ -10,11 +10,13 @@
 
 mod crash;
 mod error;
+mod ring;
 #[allow(dead_code, reason = "for the primitives")]
 mod waiting;
 
 pub use error::{Error, Result};
 pub use ipc_shm::gate;
+pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, SendError, ring, ring_with};
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]
@@ -22,4 +24,5 @@ pub mod modelled {
     /// Where `tests/crash.rs` has processes killed.
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;
+    pub use crate::ring::track;
 }
