@@ -4,6 +4,8 @@
 //! publishing, the receiver from there until it gives them back. The other side's process may be corrupted and write at any time; so what is decoded is
 //! copied out first, and only who asks for a message in place ([`slice`](Memory::slice)) relies on the other side.
 
+use std::ptr::NonNull;
+
 use ipc_shm::Arena;
 use ipc_shm::raw::{Layout, Shared};
 
@@ -17,20 +19,34 @@ unsafe impl Layout for RawRing {
     const VERSION: u32 = 1;
 }
 
+#[cold]
+fn beyond(line: usize, len: usize) -> Error {
+    Error::corrupt(format!("{len} bytes from line {line} on are beyond the end of a ring"))
+}
+
 /// The fewest lines of a ring.
-const FEWEST: u64 = 64;
+const FEWEST: usize = 64;
 
 /// A ring, mapped.
 #[derive(Debug)]
 pub(super) struct Memory {
+    /// Keeps what the others point to.
     shared: Shared<RawRing>,
-    lines: u64,
+    head: NonNull<RawRing>,
+    /// The table, and behind it the lines.
+    items: NonNull<Line>,
+    lines: usize,
 }
+
+// SAFETY: the pointers are into the mapping of `shared`, which belongs to the process and may be seen by all threads.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     /// One with room for so many bytes, rounded up to a power of two.
     pub(super) fn new(bytes: usize, arena: Option<&Arena>) -> Result<Memory> {
-        let lines = bytes.div_ceil(LINE).max(FEWEST as usize).checked_next_power_of_two();
+        let lines = bytes.div_ceil(LINE).max(FEWEST).checked_next_power_of_two();
         let items = lines.and_then(|lines| lines.checked_add(lines / 8));
         let items = items
             .ok_or_else(|| Error::invalid("a ring's size", format!("{bytes} bytes fit into no memory")))?;
@@ -42,13 +58,14 @@ impl Memory {
 
     /// One that came from another process.
     pub(super) fn of(shared: Shared<RawRing>) -> Result<Memory> {
-        let items = shared.items().len() as u64;
+        let items = shared.items();
         // The largest power of two that has its table in front of it.
-        let lines = (items.saturating_mul(8) / 9).checked_ilog2().map_or(0, |log| 1 << log);
+        let lines = (items.len() / 9 * 8).checked_ilog2().map_or(0, |log| 1 << log);
         if lines < FEWEST {
-            return Err(Error::corrupt(format!("a ring of {items} lines is none")));
+            return Err(Error::corrupt(format!("a ring of {} lines is none", items.len())));
         }
-        Ok(Memory { shared, lines })
+        let (head, items) = (NonNull::from(&*shared), NonNull::from(items).cast());
+        Ok(Memory { shared, head, items, lines })
     }
 
     pub(super) fn shared(&self) -> &Shared<RawRing> {
@@ -57,32 +74,35 @@ impl Memory {
 
     #[inline(always)]
     pub(super) fn ring(&self) -> &RawRing {
-        &self.shared
+        // SAFETY: mapped as long as `shared` is there, and to be shared.
+        unsafe { self.head.as_ref() }
     }
 
+    /// A power of two.
     pub(super) fn lines(&self) -> u64 {
-        self.lines
+        self.lines as u64
     }
 
     /// The longest message, in bytes.
     pub(super) fn longest(&self) -> usize {
-        longest(self.lines)
+        longest(self.lines())
     }
 
     /// The headers' words.
     #[inline(always)]
     pub(super) fn table(&self) -> &[Line] {
-        self.shared.items().get(..self.lines as usize / 8).unwrap_or_default()
+        // SAFETY: there are so many items and more (`of`), mapped as long as `shared` is there, and to be shared.
+        unsafe { std::slice::from_raw_parts(self.items.as_ptr(), self.lines / 8) }
     }
 
     /// Where so many bytes stand, from a line on: within the ring, or it is an error.
     #[inline(always)]
     fn place(&self, line: usize, len: usize) -> Result<*mut u8> {
-        let all = self.shared.items().get(self.lines as usize / 8..).unwrap_or_default();
-        match all.get(line..) {
-            Some(from) if len <= size_of_val(from) => Ok(from.as_ptr().cast::<u8>().cast_mut()),
-            _ => Err(Error::corrupt(format!("{len} bytes from line {line} on are beyond the ring's end"))),
+        if line >= self.lines || len > (self.lines - line) * LINE {
+            return Err(beyond(line, len));
         }
+        // SAFETY: so many lines stand behind the table, or it would not be a ring (`of`).
+        Ok(unsafe { self.items.add(self.lines / 8 + line) }.cast().as_ptr())
     }
 
     /// Writes into lines that are this sender's.

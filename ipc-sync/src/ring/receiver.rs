@@ -67,7 +67,7 @@ impl<T> RingReceiver<T> {
 
     #[inline(always)]
     pub(super) fn give_back(&mut self, system: &impl System, frame: Frame) {
-        self.end.post().place.tell();
+        self.end.tell_place(frame.begin(), frame.end());
         let bell = self.end.memory.ring().give_back(system, &mut self.side, frame);
         self.end.ring(bell);
         crash::reached("ring receiver: gave back");

@@ -76,7 +76,7 @@ impl<T> RingSender<T> {
     #[inline(always)]
     pub(super) fn publish(&mut self, end: u64) -> Result<()> {
         let system = gate::current()?;
-        self.end.post().place.tell();
+        self.end.tell_place(self.end.memory.ring().begin(&self.side), end);
         let bell = self.end.memory.ring().publish(&system, &mut self.side, end);
         self.end.ring(bell);
         crash::reached("ring sender: published");

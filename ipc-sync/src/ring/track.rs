@@ -1,6 +1,6 @@
 //! The ring's words in shared memory, and what is done with them: all but the bytes themselves.
 //!
-//! A ring is a row of *lines* of 64 bytes. A message takes as many as it needs, at least one, that stand one after the other: where too few are left before the
+//! A ring is a row of *lines* of 64 bytes, a power of two of them. A message takes as many as it needs, at least one, that stand one after the other: where too few are left before the
 //! row's end, they are skipped. What stands in a line where a message begins is told by a table beside them, a word for each line:
 //!
 //! | header | means |
@@ -195,6 +195,18 @@ pub struct Frame {
     end: u64,
 }
 
+impl Frame {
+    /// The index of its first line.
+    pub fn begin(self) -> u64 {
+        self.end.wrapping_sub(lines_of(self.len))
+    }
+
+    /// The index after it.
+    pub fn end(self) -> u64 {
+        self.end
+    }
+}
+
 /// How many lines so many bytes take.
 pub fn lines_of(len: usize) -> u64 {
     (len.div_ceil(LINE) as u64).max(1)
@@ -261,7 +273,7 @@ impl RawRing {
         if self.receiver.closed.load(Relaxed) != 0 {
             return Err(Fault::Closed);
         }
-        let left = side.lines - begin % side.lines;
+        let left = side.lines - (begin & (side.lines - 1));
         let skipped = if left < lines { left } else { 0 };
         let end = begin.wrapping_add(skipped + lines);
         if end.wrapping_sub(side.received) > side.lines {
@@ -283,7 +295,7 @@ impl RawRing {
             self.write_header(table, side, begin, Kind::Skip, 0);
         }
         let begin = begin.wrapping_add(skipped);
-        Ok(Some(Spot { line: (begin % side.lines) as usize, begin, end }))
+        Ok(Some(Spot { line: (begin & (side.lines - 1)) as usize, begin, end }))
     }
 
     /// Says in the table what will be in lines that [`room`](RawRing::room) has given.
@@ -294,7 +306,7 @@ impl RawRing {
 
     #[inline(always)]
     fn write_header(&self, table: &[Line], side: &Sending, index: u64, kind: Kind, len: usize) {
-        let at = (index % side.lines) as usize;
+        let at = (index & (side.lines - 1)) as usize;
         if let Some(word) = table.get(at / 8).map(|line| &line.0[at % 8]) {
             word.store((kind as u64) << KIND | len as u64, Relaxed);
         }
@@ -347,7 +359,7 @@ impl RawRing {
                     return if word & CLOSED != 0 { Err(Fault::Closed) } else { Ok(None) };
                 }
             }
-            let line = (side.received % side.lines) as usize;
+            let line = (side.received & (side.lines - 1)) as usize;
             let header = table.get(line / 8).map_or(0, |words| words.0[line % 8].load(Relaxed));
             let left = side.lines - line as u64;
             let len = header & ((1 << KIND) - 1);
