@@ -276,7 +276,8 @@ pub mod process {
 
 pub use crate::error::io_error;
 
-/// Values as bytes and descriptors, for who carries both in another way than by a connection; files that many handles of one message share.
+/// Values as bytes and descriptors, for who carries both in another way than by a connection; files that many handles of one message share, and
+/// handles that leave with theirs.
 pub mod message {
     use std::os::fd::OwnedFd;
 
@@ -286,7 +287,7 @@ pub mod message {
     use crate::codec::Postcard;
     use crate::error::{Error, Result};
     use crate::message::descriptors;
-    pub use crate::message::descriptors::{Encoded, Key, Shared, share};
+    pub use crate::message::descriptors::{Encoded, Key, Shared, give, share};
 
     /// A value as bytes, in an empty vector that may have room already, and duplicates of the descriptors that it mentions. What is sent away with it is
     /// [taken back](Encoded::take_back) if it is not sent.

@@ -47,14 +47,27 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is the end: nothing more will come, or go.
+    /// Whether it is the end: it was closed, or nobody is left on the other side.
     pub fn is_end(&self) -> bool {
-        matches!(self, Error::Closed | Error::Disconnected)
+        matches!(self, Error::Closed) || self.is_disconnected()
+    }
+
+    /// Whether the other side has closed its end, or is gone.
+    pub fn is_disconnected(&self) -> bool {
+        match self {
+            Error::Disconnected => true,
+            Error::Message(error) => error.is_disconnected(),
+            _ => false,
+        }
     }
 
     /// Whether the time was over, or there was none to wait (`try_…`).
     pub fn is_timed_out(&self) -> bool {
-        matches!(self, Error::Full | Error::Memory(ipc_shm::Error::TimedOut | ipc_shm::Error::WouldBlock))
+        match self {
+            Error::Full | Error::Memory(ipc_shm::Error::TimedOut | ipc_shm::Error::WouldBlock) => true,
+            Error::Message(error) => error.is_timed_out(),
+            _ => false,
+        }
     }
 
     #[cold]

@@ -12,9 +12,13 @@ mod crash;
 mod error;
 pub mod queue;
 
+mod ring;
+mod waiting;
+
 pub use error::{Error, Result};
 pub use ipc_shm::gate;
 pub use queue::{PutError, Queue, QueueBuilder, QueueReceiver, QueueSender};
+pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, SendError, ring, ring_with};
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]
@@ -30,4 +34,5 @@ pub mod modelled {
     /// Where `tests/crash.rs` has processes killed.
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;
+    pub use crate::ring::track;
 }

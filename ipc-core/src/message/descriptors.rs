@@ -227,7 +227,7 @@ fn put(descriptor: BorrowedFd<'_>, key: Option<Key>) -> Result<u32, String> {
 
 /// A handle gives something away with the value that is being encoded: when all of that is, `flag` becomes `false`, and `true` again
 /// if it is not sent after all.
-pub(crate) fn give(flag: &Arc<AtomicBool>) {
+pub fn give(flag: &Arc<AtomicBool>) {
     // Without a frame the descriptor was refused before.
     let _ = innermost(|frame| {
         if let Some(Frame::Collect { given, .. }) = frame

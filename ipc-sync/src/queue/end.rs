@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::{Geometry, Head, Sleepers};
 use super::log::{Log, Memory};
 use super::wires::{self, Wire, Wires};
+use crate::waiting::{Pace, look_awhile};
 use crate::{Error, Result};
 
 /// A queue's head, by the type of its items.
@@ -222,7 +223,7 @@ impl<T: 'static> End<T> {
     pub(crate) fn wait<S: System, R>(
         &self,
         system: &S,
-        until: Until,
+        (pace, until): (Pace, Until),
         mut look: impl FnMut(bool) -> Option<R>,
         more: impl Fn() -> bool,
     ) -> Option<R> {
@@ -231,7 +232,14 @@ impl<T: 'static> End<T> {
             Side::Senders => log.taken(),
             Side::Receivers => log.published(),
         };
-        let gate = &self.ours().0.gate;
+        let ours = self.ours().0;
+        ours.place.tell();
+        let awhile =
+            look_awhile(&self.theirs().0.place, pace, until, || if more() { look(false) } else { None });
+        if awhile.is_some() {
+            return awhile;
+        }
+        let gate = &ours.gate;
         loop {
             if let Some(found) = look(true) {
                 return Some(found);

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::end::{End, for_lock};
 use super::raw;
+use crate::waiting::Pace;
 use crate::{Error, Result};
 
 thread_local! {
@@ -63,7 +64,7 @@ impl<T: 'static> End<T> {
             return found.map(Some);
         }
         let more = || !log.is_empty() || log.is_closed();
-        self.wait(&system, until, look, more).transpose()
+        self.wait(&system, (Pace::Stream, until), look, more).transpose()
     }
 
     /// `None`: there is nothing.

@@ -16,6 +16,7 @@ use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64};
 use ipc_shm::gate::Node;
 
 use super::position::{LONGEST_CHUNK, Position};
+use crate::waiting::Place;
 
 /// How many bands of priority a queue can have.
 pub(crate) const BANDS: usize = 8;
@@ -83,6 +84,8 @@ pub struct Sleepers {
     pub(crate) bell: AtomicU32,
     /// Not 0: perhaps there is nobody left on the other side.
     pub(crate) alone: AtomicU32,
+    /// Where the last of this side runs.
+    pub(crate) place: Place,
 }
 
 /// A band's tail.

@@ -12,6 +12,7 @@ use super::end::{End, for_lock};
 use super::log::Written;
 use super::put_error::PutError;
 use super::raw;
+use crate::waiting::Pace;
 use crate::{Error, Result};
 
 thread_local! {
@@ -82,7 +83,7 @@ impl<T: 'static> End<T> {
             return done;
         }
         let more = || !self.room.log().is_full();
-        self.wait(&system, until, look, more).unwrap_or(Err(Error::Full))
+        self.wait(&system, (Pace::Stream, until), look, more).unwrap_or(Err(Error::Full))
     }
 
     /// `None`: there is no room.
