@@ -45,7 +45,7 @@ const PAUSES: u32 = 16;
 /// Where many take turns on one side, it is the place of the last.
 #[repr(transparent)]
 #[derive(Debug)]
-pub struct Place(AtomicU32);
+pub(crate) struct Place(AtomicU32);
 
 impl Default for Place {
     fn default() -> Place {

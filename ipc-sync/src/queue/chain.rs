@@ -97,7 +97,7 @@ impl Chain<'_> {
         for source in std::iter::once(band).chain((0..bands).filter(|other| *other != band)) {
             let (tail, head) = &self.head.bands[source];
             let reuse = tail.0.reuse.load(Relaxed);
-            if reuse != Position(head.0.load(Acquire)).chunk() {
+            if reuse != Position(head.0.at.load(Acquire)).chunk() {
                 let then = self.after(reuse)?.ok_or_else(corrupt)?;
                 intent = Some(Intent { band, source: Some(source), chunk: reuse, then });
                 break;

@@ -48,7 +48,7 @@ pub(crate) fn for_lock(until: Until) -> Until {
 pub(crate) struct Room<T: 'static> {
     shared: Shared<Typed<T>>,
     geometry: Geometry,
-    /// Where the chunks begin, behind the head.
+    /// Where the chunks begin, behind the head: a multiple of 4.
     base: usize,
 }
 
@@ -108,6 +108,11 @@ impl<T: 'static> Room<T> {
 }
 
 impl<T: 'static> Memory for Room<T> {
+    #[inline]
+    fn header(&self, at: usize) -> Option<&[AtomicU32; 4]> {
+        self.shared.items().get((self.base + at) / 4..)?.first_chunk()
+    }
+
     #[inline]
     fn write(&self, at: usize, bytes: &[u8]) -> bool {
         self.shared.write(self.base + at, bytes)

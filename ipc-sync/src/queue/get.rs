@@ -52,13 +52,16 @@ impl<T: 'static> End<T> {
         let system = gate::current()?;
         let log = self.room.log();
         let mut look = |ask| {
-            // Looked at before the items: what was put before is there then.
+            if let Some(found) = self.try_get(&system, to, until).transpose() {
+                return Some(found);
+            }
             let end = match () {
-                () if log.is_closed() => Some(Error::Closed),
-                () if !ours && self.is_over(ask) => Some(Error::Disconnected),
-                () => None,
+                () if log.is_closed() => Error::Closed,
+                () if !ours && self.is_over(ask) => Error::Disconnected,
+                () => return None,
             };
-            self.try_get(&system, to, until).transpose().or_else(|| end.map(Err))
+            // What was put before the end is there by now.
+            Some(self.try_get(&system, to, until).transpose().unwrap_or(Err(end)))
         };
         if let Some(found) = look(false) {
             return found.map(Some);
@@ -70,9 +73,6 @@ impl<T: 'static> End<T> {
     /// `None`: there is nothing.
     fn try_get<S: System>(&self, system: &S, to: &mut Vec<u8>, until: Until) -> Result<Option<Vec<OwnedFd>>> {
         let log = self.room.log();
-        if log.is_empty() && !self.is_polled() {
-            return Ok(None);
-        }
         let mut consumer = match log.consumer(system, for_lock(until)) {
             Ok(consumer) => consumer,
             Err(error) if error.is_timed_out() => return Ok(None),

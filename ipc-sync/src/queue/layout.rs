@@ -93,8 +93,19 @@ pub struct Sleepers {
 #[derive(Debug, Default)]
 pub struct Tail {
     pub(crate) at: AtomicU64,
+    /// Where the head was when a producer last looked: it has come further, if anything, and looking costs a cache line.
+    pub(crate) head: AtomicU64,
     /// The first chunk of its chain that is not in use any more, if it is not the head's.
     pub(crate) reuse: AtomicU32,
+}
+
+/// A band's head.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Front {
+    pub(crate) at: AtomicU64,
+    /// Where the tail was when a consumer last looked.
+    pub(crate) tail: AtomicU64,
 }
 
 /// See the module's documentation.
@@ -108,7 +119,7 @@ pub struct Head {
     pub(crate) items: Line<Sleepers>,
     /// Producers, until there is room.
     pub(crate) room: Line<Sleepers>,
-    pub(crate) bands: [(Line<Tail>, Line<AtomicU64>); BANDS],
+    pub(crate) bands: [(Line<Tail>, Line<Front>); BANDS],
 }
 
 impl Head {
@@ -122,9 +133,10 @@ impl Head {
         shape.bands.store(geometry.bands, Relaxed);
         self.producers.0.fresh.store(geometry.bands, Relaxed);
         for (band, (tail, head)) in (0..geometry.bands).zip(&self.bands) {
-            tail.0.at.store(Position::start(band).0, Relaxed);
             tail.0.reuse.store(band, Relaxed);
-            head.0.store(Position::start(band).0, Relaxed);
+            for word in [&tail.0.at, &tail.0.head, &head.0.at, &head.0.tail] {
+                word.store(Position::start(band).0, Relaxed);
+            }
         }
     }
 

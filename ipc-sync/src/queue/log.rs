@@ -39,6 +39,9 @@ const LINE: usize = 64;
 
 /// The memory of the chunks, one after the other.
 pub trait Memory {
+    /// The four words that begin there; `None`: beyond the end.
+    fn header(&self, at: usize) -> Option<&[AtomicU32; 4]>;
+
     /// Copies bytes in; `false`: beyond the end.
     fn write(&self, at: usize, bytes: &[u8]) -> bool;
 
@@ -117,7 +120,7 @@ impl<'a, M: Memory> Log<'a, M> {
     }
 
     fn front(&self, band: usize) -> &'a AtomicU64 {
-        &self.head.bands[band].1.0
+        &self.head.bands[band].1.0.at
     }
 
     fn bands(&self) -> std::ops::Range<usize> {
@@ -241,6 +244,16 @@ impl<'a, M: Memory> Log<'a, M> {
         Ok(())
     }
 
+    /// The header of the record that begins at a place.
+    fn header(&self, at: Cursor) -> Result<&'a [AtomicU32; 4]> {
+        let chunk = self.geometry.chunk;
+        let at = match at.offset {
+            offset if offset == chunk => self.chain().after(at.chunk)?.ok_or_else(corrupt)? as usize * chunk,
+            offset => at.chunk as usize * chunk + offset,
+        };
+        self.memory.header(at).ok_or_else(corrupt)
+    }
+
     fn cursor(&self, position: Position) -> Result<Cursor> {
         let at = Cursor { chunk: position.chunk(), offset: position.offset() };
         if at.chunk >= self.geometry.chunks || at.offset > self.geometry.chunk {
@@ -317,8 +330,7 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
             let what = format!("an item of {} bytes", bytes.len());
             return Err(Error::invalid(what, format!("the queue has room for {} in all", log.longest())));
         }
-        let items = log.bands().map(|band| self.len_of(band)).sum::<u32>();
-        if items >= log.geometry.items {
+        if self.is_full() {
             return Ok(Written::Full);
         }
         let from = log.cursor(tail)?;
@@ -336,17 +348,12 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
             }
         }
         let record = Record { band, number: tail.count(), len: bytes.len(), descriptors, attempt };
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        header[8..12].copy_from_slice(&descriptors.to_le_bytes());
-        header[12..].copy_from_slice(&attempt.to_le_bytes());
-        let mut rest = &header[..];
-        let mut copy = |at: usize, len: usize| {
-            let (piece, behind) = rest.split_at(len);
-            rest = behind;
-            log.memory.write(at, piece)
-        };
-        log.pieces(from, HEADER, &mut copy)?;
+        let len = bytes.len() as u64;
+        let words = [len as u32, (len >> 32) as u32, descriptors, attempt];
+        let header = log.header(from)?;
+        for (place, word) in header.iter().zip(words) {
+            place.store(word, Relaxed);
+        }
         let mut rest = bytes;
         log.pieces(log.pass(from, start)?, bytes.len(), |at, len| {
             let (piece, behind) = rest.split_at(len);
@@ -362,8 +369,19 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
         Ok(Written::Yes)
     }
 
-    fn len_of(&self, band: usize) -> u32 {
-        self.tails[band].ahead_of(Position(self.log.front(band).load(Acquire)))
+    /// Whether as many items are there as there may be; the heads are looked at only if that is so by what was seen of them before.
+    fn is_full(&self) -> bool {
+        let log = self.log;
+        let most = log.geometry.items;
+        let seen = |band: usize| &log.head.bands[band].0.0.head;
+        let there = |band: usize| self.tails[band].ahead_of(Position(seen(band).load(Relaxed)));
+        if log.bands().map(there).sum::<u32>() < most {
+            return false;
+        }
+        for band in log.bands() {
+            seen(band).store(log.front(band).load(Acquire), Relaxed);
+        }
+        log.bands().map(there).sum::<u32>() >= most
     }
 
     /// From now on what was written is there, and as many who sleep are woken. Says whether the bell is to be rung.
@@ -424,12 +442,19 @@ impl<S: System, M: Memory> Consumer<'_, S, M> {
     /// [`Error::Corrupt`].
     pub fn read(&mut self, to: &mut Vec<u8>) -> Result<Option<Record>> {
         for band in self.log.bands().rev() {
-            let tail = Position(self.log.tail(band).load(Acquire));
-            let there = tail.ahead_of(self.heads[band]);
+            // Where a lower band's is read, a higher one may have got something since it was last looked at.
+            let seen = &self.log.head.bands[band].1.0.tail;
+            let mut there = Position(seen.load(Relaxed)).ahead_of(self.heads[band]);
+            if there == 0 {
+                let tail = self.log.tail(band).load(Acquire);
+                seen.store(tail, Relaxed);
+                there = Position(tail).ahead_of(self.heads[band]);
+            }
             if there == 0 {
                 continue;
             }
             if there > self.log.geometry.items {
+                seen.store(self.log.tail(band).load(Acquire), Relaxed);
                 return Err(Error::corrupt("a queue has more items than it may have"));
             }
             return self.read_in(band, to).map(Some);
@@ -442,23 +467,15 @@ impl<S: System, M: Memory> Consumer<'_, S, M> {
         let head = self.heads[band];
         let from = log.cursor(head)?;
         let before = to.len();
-        let read = |at, len, to: &mut Vec<u8>| log.pieces(at, len, |at, len| log.memory.append(at, len, to));
-        let mut record = Record { band, number: head.count(), len: 0, descriptors: 0, attempt: 0 };
-        read(from, HEADER, to)?;
-        if let Some((len, rest)) = to[before..].split_first_chunk::<8>()
-            && let Some((descriptors, rest)) = rest.split_first_chunk::<4>()
-            && let Some((attempt, _)) = rest.split_first_chunk::<4>()
-        {
-            record.len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
-            record.descriptors = u32::from_le_bytes(*descriptors);
-            record.attempt = u32::from_le_bytes(*attempt);
-        }
-        to.truncate(before);
+        let [low, high, descriptors, attempt] = log.header(from)?.each_ref().map(|word| word.load(Relaxed));
+        let len = usize::try_from(u64::from(high) << 32 | u64::from(low)).unwrap_or(usize::MAX);
+        let record = Record { band, number: head.count(), len, descriptors, attempt };
         if record.len > log.longest() {
             return Err(Error::corrupt(format!("a queue's item has {} bytes", record.len)));
         }
         let start = log.start(from.offset, record.len);
-        if let Err(error) = read(log.pass(from, start)?, record.len, to) {
+        let bytes = log.pass(from, start)?;
+        if let Err(error) = log.pieces(bytes, len, |at, len| log.memory.append(at, len, to)) {
             to.truncate(before);
             return Err(error);
         }
