@@ -494,6 +494,7 @@ impl<S: System, M: Memory> Consumer<'_, S, M> {
             skipped += there as usize;
             self.popped[band] += there;
             self.heads[band] = tail.open();
+            self.log.head.bands[band].1.0.tail.store(tail.0, Relaxed);
         }
         skipped
     }

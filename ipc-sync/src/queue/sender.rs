@@ -178,7 +178,7 @@ impl QueueSender<Bytes> {
 impl<T: 'static> AsFd for QueueSender<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         let log = self.end.room.log();
-        self.end.descriptor(|| !log.is_full())
+        self.end.descriptor(|| !log.is_full() || log.is_closed())
     }
 }
 
