@@ -156,19 +156,21 @@ fuzz_target!(|input: Input<'_>| {
     let over = AtomicBool::new(false);
     let mut sent = VecDeque::new();
     std::thread::scope(|scope| {
-        if !input.meanwhile.is_empty() {
+        let meanwhile = (!input.meanwhile.is_empty()).then(|| {
             scope.spawn(|| {
                 while !over.load(Relaxed) {
                     for (at, word) in &input.meanwhile {
                         write(&segment, usize::from(*at) / 8 * 8, &word.to_ne_bytes());
                     }
                 }
-            });
-        }
+            })
+        });
         for one in input.steps.iter().take(64) {
             step(one, &mut sender, &mut receiver, &segment, &mut sent);
         }
         over.store(true, Relaxed);
+        // Its end is waited for, too, or what it has would look like a leak.
+        meanwhile.into_iter().for_each(|thread| thread.join().unwrap());
     });
     if honest {
         assert!(sender.is_some() && receiver.is_some(), "ends that nobody touched travel");
