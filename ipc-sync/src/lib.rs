@@ -34,5 +34,7 @@ pub mod modelled {
     /// Where `tests/crash.rs` has processes killed.
     #[cfg(feature = "crash-points")]
     pub use crate::crash::POINTS;
+    #[cfg(feature = "crash-points")]
+    pub use crate::ring::segment as segment_of_ring;
     pub use crate::ring::track;
 }

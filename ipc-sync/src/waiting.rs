@@ -116,7 +116,8 @@ pub(crate) fn look_awhile<T>(
             look()
         });
     }
-    let begun = Instant::now();
+    // The clock costs as much as a look or two, so it is asked after the first ones, which count for nothing.
+    let mut begun = None;
     let end = match until {
         Until::Deadline(deadline) => Some(deadline),
         _ => None,
@@ -141,10 +142,11 @@ pub(crate) fn look_awhile<T>(
             return None;
         }
         // It may have come here meanwhile, and then waits for this CPU.
-        if now - begun >= LOOKS || other.is_here() {
+        if now - *begun.get_or_insert(now) >= LOOKS || other.is_here() {
             break;
         }
     }
+    let begun = begun.unwrap_or_else(Instant::now);
     loop {
         let before = Instant::now();
         thread::yield_now();

@@ -144,6 +144,7 @@ impl Memory {
     /// # Safety
     /// They are the caller's as long as the slice lives: a sender's before they are published, a receiver's before they are given back; and the
     /// process on the other side keeps to that.
+    #[inline(always)]
     pub(super) unsafe fn slice(&self, line: usize, len: usize) -> Result<&[u8]> {
         let place = self.place(line, len)?;
         // SAFETY: mapped and long enough, as long as `self` is; nobody writes there (this function's contract).
@@ -155,6 +156,7 @@ impl Memory {
     /// # Safety
     /// As [`slice`](Memory::slice), and nobody else has a slice of them.
     #[allow(clippy::mut_from_ref, reason = "it is shared memory; who calls it answers for there being one")]
+    #[inline(always)]
     pub(super) unsafe fn slice_mut(&self, line: usize, len: usize) -> Result<&mut [u8]> {
         let place = self.place(line, len)?;
         // SAFETY: mapped and long enough, as long as `self` is; nobody else looks there (this function's contract).

@@ -101,3 +101,9 @@ fn make<T>(bytes: usize, arena: Option<&Arena>) -> Result<(RingSender<T>, RingRe
     receiver.end.post().arm();
     Ok((RingSender::begin(End::new(Role::Sends, memory, sends, 0))?, receiver))
 }
+
+/// The memory of a ring, for tests that write over it.
+#[cfg(feature = "crash-points")]
+pub fn segment<T>(receiver: &RingReceiver<T>) -> ipc_shm::Segment {
+    receiver.end.memory.shared().segment().clone()
+}

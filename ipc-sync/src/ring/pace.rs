@@ -10,7 +10,7 @@ use crate::waiting::Pace;
 const ANSWERS: u32 = 4;
 
 /// Every how many waits is a try.
-const TRY: u32 = 64;
+const TRY: u32 = 256;
 
 /// What the last waits have brought.
 #[derive(Debug, Default)]

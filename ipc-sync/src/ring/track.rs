@@ -101,10 +101,12 @@ impl Post {
 
     /// From now on the other side makes the descriptor readable when it does something. Who calls this looks again afterwards.
     pub fn arm(&self) {
-        if self.bell.load(Relaxed) == 0 {
-            self.bell.store(1, SeqCst);
+        if self.bell.load(Relaxed) == 0 && !mutant::is("the bell is not armed") {
+            self.bell.store(1, Relaxed);
         }
-        fence(SeqCst);
+        if !mutant::is("the bell is armed without a fence") {
+            fence(SeqCst);
+        }
     }
 
     /// Whether the descriptor is to be made readable, by the one who gets this answer. After a change and a fence.
