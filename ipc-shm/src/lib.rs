@@ -166,7 +166,7 @@ pub mod modelled {
     }
 
     /// The calling thread and the real kernel, for who sleeps at a gate of its own: a test, and the crates above.
-    pub fn kernel() -> Option<impl system::System + Copy> {
-        crate::sys::kernel::Kernel::current().ok()
+    pub fn kernel() -> Option<&'static impl system::System> {
+        crate::sys::robust_list::Thread::current().ok()
     }
 }

@@ -109,12 +109,25 @@ pub trait System {
     /// Whether the list has room for one lock more.
     fn has_room(&self) -> bool;
 
+    /// [Announces](System::announce) the first lock of a thread; nothing is announced, and none given, if it holds any, or something else stands
+    /// in its list.
+    fn announce_first(&self, node: &Node) -> Option<Self::Announced>;
+
+    /// [Announces](System::announce) the only lock of a thread; nothing is announced, and none given, if it does not have it, or has others.
+    fn announce_only(&self, node: &Node) -> Option<Self::Announced>;
+
     /// Enters a lock into the thread's list.
     fn link(&self, node: &Node);
+
+    /// The same after [`announce_first`](System::announce_first).
+    fn link_first(&self, node: &Node, announced: &Self::Announced);
 
     /// Takes a lock off the list; says whether its links were what they should be. (If not, somebody wrote over them; the list is
     /// whole again.)
     fn unlink(&self, node: &Node) -> bool;
+
+    /// The same after [`announce_only`](System::announce_only).
+    fn unlink_only(&self, node: &Node, announced: &Self::Announced) -> bool;
 
     /// Whether the thread has it in its list.
     fn holds(&self, node: &Node) -> bool;

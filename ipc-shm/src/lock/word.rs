@@ -83,7 +83,7 @@ pub enum Refused {
     NoRobustList(i32),
     /// The C library's robust mutexes are laid out otherwise, so that ours cannot stand in the same list; so far are their words from
     /// their entries.
-    OtherLayout(isize),
+    OtherLayout(i32),
 }
 
 /// Takes a lock, and tells the kernel to look after it.
@@ -92,7 +92,36 @@ pub enum Refused {
 /// See [`Refused`]; then it was not taken.
 #[inline(always)]
 pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
-    let me = system.thread();
+    if take_at_once(system, node) { Ok(Taken::Whole) } else { take_in_full(system, node, until) }
+}
+
+/// The same for the usual case, that the lock is free and whole and the thread has no other; `false`: it was not taken, and
+/// [`take_in_full`] knows why. It calls nothing and gives one bit, so that where it is inlined nothing goes to memory but what must:
+/// each store waits to be done at the next locked instruction.
+#[inline(always)]
+pub fn take_at_once<S: System>(system: &S, node: &Node) -> bool {
+    let Some(before) = system.announce_first(node) else { return false };
+    system.crash_point("locker: announced");
+    if node.word.compare_exchange(0, system.thread(), Acquire, Relaxed).is_err() {
+        system.retract(before);
+        return false;
+    }
+    system.crash_point("locker: taken");
+    system.link_first(node, &before);
+    if entered(system, node, before) != 0 {
+        hand_on(system, node);
+        return false;
+    }
+    own(system, node);
+    true
+}
+
+/// Takes a lock, however it is.
+///
+/// # Errors
+/// As [`take`].
+#[inline(never)]
+pub fn take_in_full<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
     if system.holds(node) {
         return Err(Refused::AlreadyHeld);
@@ -102,29 +131,29 @@ pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, R
     }
     let before = system.announce(node);
     system.crash_point("locker: announced");
-    let died = match node.word.compare_exchange(0, me, Acquire, Relaxed) {
-        Ok(_) => false,
-        Err(seen) => match contend(system, node, me, seen, until) {
-            Ok(died) => died,
-            Err(refused) => {
-                system.retract(before);
-                return Err(refused);
-            }
-        },
+    let died = match contend(system, node, until) {
+        Ok(died) => died,
+        Err(refused) => {
+            system.retract(before);
+            return Err(refused);
+        }
     };
     system.crash_point("locker: taken");
     system.link(node);
-    system.crash_point("locker: linked");
-    if mutant::is("the announcement is left standing") {
-        return Ok(Taken::Whole);
-    }
-    system.retract(before);
-    let state = node.state.load(Relaxed);
+    let state = entered(system, node, before);
     if died || state != 0 {
         return judge(system, node, died, state);
     }
     own(system, node);
     Ok(Taken::Whole)
+}
+
+/// It stands in the list: what is known of the data.
+#[inline(always)]
+fn entered<S: System>(system: &S, node: &Node, before: S::Announced) -> u32 {
+    system.crash_point("locker: linked");
+    system.retract(before);
+    node.state.load(Relaxed)
 }
 
 /// From here on the data is in this process's hands.
@@ -164,15 +193,10 @@ fn judge<S: System>(system: &S, node: &Node, died: bool, state: u32) -> Result<T
     })
 }
 
-/// Takes a word that was not free; whether it is a dead owner's.
-#[cold]
-fn contend<S: System>(
-    system: &S,
-    node: &Node,
-    me: u32,
-    mut seen: u32,
-    until: Until,
-) -> Result<bool, Refused> {
+/// Takes the word; whether it is a dead owner's.
+fn contend<S: System>(system: &S, node: &Node, until: Until) -> Result<bool, Refused> {
+    let me = system.thread();
+    let mut seen = node.word.load(Relaxed);
     let mut spins = system.spins();
     let mut slept = 0;
     loop {
@@ -249,6 +273,20 @@ pub fn poison<S: System>(system: &S, node: &Node) {
 /// A thread that does not have it, a forked copy of its owner say, changes nothing.
 #[inline(always)]
 pub fn free<S: System>(system: &S, node: &Node) -> bool {
+    // As with taking: the usual case first.
+    if node.state.load(Relaxed) & DIED == 0
+        && let Some(before) = system.announce_only(node)
+    {
+        lets_go(system, node);
+        let whole = system.unlink_only(node, &before);
+        unlinked(system, node, before);
+        return whole;
+    }
+    free_in_full(system, node)
+}
+
+#[inline(never)]
+fn free_in_full<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
     }
@@ -263,6 +301,7 @@ pub fn free<S: System>(system: &S, node: &Node) -> bool {
 
 /// As [`free`], by one who had no occasion to repair anything: the next is told what this one was told.
 #[cold]
+#[inline(never)]
 pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
@@ -271,24 +310,41 @@ pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     let_go(system, node)
 }
 
-#[inline(always)]
 fn let_go<S: System>(system: &S, node: &Node) -> bool {
+    let before = system.announce(node);
+    lets_go(system, node);
+    let whole = system.unlink(node);
+    unlinked(system, node, before);
+    whole
+}
+
+/// Before it is taken off the list.
+#[inline(always)]
+fn lets_go<S: System>(system: &S, node: &Node) {
     compiler_fence(SeqCst);
     node.owner.store(0, Relaxed);
     compiler_fence(SeqCst);
     system.crash_point("unlocker: lets the data go");
-    let before = system.announce(node);
-    let whole = system.unlink(node);
+}
+
+/// It is off the list.
+#[inline(always)]
+fn unlinked<S: System>(system: &S, node: &Node, before: S::Announced) {
     system.crash_point("unlocker: unlinked");
-    if node.word.compare_exchange(system.thread(), 0, Release, Relaxed).is_err() {
-        pass_on(system, node);
+    match node.word.compare_exchange(system.thread(), 0, Release, Relaxed) {
+        Ok(_) => system.retract(before),
+        Err(_) => pass_on_and_retract(system, node, before),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn pass_on_and_retract<S: System>(system: &S, node: &Node, before: S::Announced) {
+    pass_on(system, node);
     system.retract(before);
-    whole
 }
 
 /// Frees a word on which somebody may sleep, and wakes one.
-#[cold]
 fn pass_on<S: System>(system: &S, node: &Node) {
     let leave = if mutant::is("the bit goes when the lock is freed") { 0 } else { WAITERS };
     node.word.fetch_and(leave, SeqCst);

@@ -134,7 +134,8 @@ impl<T: ?Sized> Place<T> {
     /// Whether the object, or the lock that guards it, was freed in its arena.
     #[inline(always)]
     pub(crate) fn is_freed(&self) -> bool {
-        self.alive.is_some_and(is_over) || self.lock_alive.is_some_and(is_over)
+        (self.alive.is_some() | self.lock_alive.is_some())
+            && (self.alive.is_some_and(is_over) || self.lock_alive.is_some_and(is_over))
     }
 
     #[inline]
@@ -143,7 +144,21 @@ impl<T: ?Sized> Place<T> {
         unsafe { self.lock.as_ref() }
     }
 
+    /// Takes the lock, if it is free and whole and the thread has no other: the usual case. Otherwise [`take`](Place::take) says why not.
     #[inline(always)]
+    pub(crate) fn take_at_once(&self) -> Option<Held<'_, T>> {
+        // SAFETY: as in `take`.
+        if self.is_freed() || !unsafe { self.lock().take_at_once() } {
+            return None;
+        }
+        if self.is_freed() {
+            self.stale(true);
+            return None;
+        }
+        Some(Held { place: self, hand_on: false, thread: PhantomData })
+    }
+
+    #[inline(never)]
     pub(crate) fn take(&self, until: Until) -> Result<(Taken, Held<'_, T>), Refused> {
         // Before as well: it is not taken in vain, then, but for a race.
         if self.is_freed() {
@@ -153,23 +168,21 @@ impl<T: ?Sized> Place<T> {
         // thread's list and stays mapped (`robust_list::holds_within`).
         let taken = unsafe { self.lock().take(until) };
         if self.is_freed() {
-            return Err(self.stale(taken));
+            return Err(self.stale(taken.is_ok()));
         }
         Ok((taken?, Held { place: self, hand_on: false, thread: PhantomData }))
     }
 
     /// It is freed: the lock, if it was taken, is another object's by now.
     #[cold]
-    fn stale(&self, taken: Result<Taken, Refused>) -> Refused {
-        match taken {
-            Ok(_) => {
-                // SAFETY: the memory is mapped as long as `self` is there.
-                unsafe { self.lock().hand_on() };
-                Refused::Freed
-            }
-            // Whoever has it, it is another object's.
-            Err(_) => Refused::Freed,
+    #[inline(never)]
+    fn stale(&self, taken: bool) -> Refused {
+        // If it was not, whoever has it, it is another object's.
+        if taken {
+            // SAFETY: the memory is mapped as long as `self` is there.
+            unsafe { self.lock().hand_on() };
         }
+        Refused::Freed
     }
 
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.

@@ -10,11 +10,13 @@
 //! glibc enters its mutexes at the front, and so never between ours; what it writes when it takes one off (the link back of the next
 //! entry) goes to the anchor at the farthest. So between anchor and head stands what this module has put there, and it keeps a
 //! *mirror* of that in memory of its own: the entries lie in shared memory, and no pointer is followed that only shared memory knows.
+//! The newest needs no place in it, for the anchor points there, and that is memory of this process: most locks are held alone, and each store
+//! before a locked instruction is time.
 //!
 //! | state of a thread | means | left by |
 //! |---|---|---|
 //! | none | it has not locked anything | [`Thread::current`]: finds glibc's head (or registers one), puts the anchor there |
-//! | in the list | `held` is what stands behind the anchor | the thread's end |
+//! | in the list | behind the anchor stand the one it points at, and `older` | the thread's end |
 //! | a fork's copy | the page of [`Incarnation`] is another | [`Thread::current`]: what its parent holds is not its own; as *none* |
 //! | ended, holding nothing | its anchor is off the list | another thread takes the record over |
 //! | ended, holding something | the kernel has marked it | the record stays, unused |
@@ -45,18 +47,39 @@ struct Head {
     pending: AtomicUsize,
 }
 
+impl Head {
+    #[inline]
+    fn announce(&'static self, node: &Node) -> Announced {
+        let before = self.pending.load(Relaxed);
+        self.pending.store(node.entry(), Relaxed);
+        // The kernel looks at what this thread has done, in the order of its instructions: only the compiler must keep it.
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        Announced { head: self, before }
+    }
+}
+
+/// What was announced before, and where: it is not asked for a second time.
+pub(crate) struct Announced {
+    head: &'static Head,
+    before: usize,
+}
+
 /// What is kept of a thread; see the module's documentation. What every lock needs comes first, in as few cache lines as it fits in.
 #[repr(C, align(64))]
 pub(crate) struct Thread {
-    incarnation: Cell<Option<Incarnation>>,
+    incarnation: Cell<Incarnation>,
     head: AtomicPtr<Head>,
-    /// How many of `held` are in use.
-    count: AtomicUsize,
     /// The thread, and its process; 0: the record is free.
     number: AtomicU32,
     process: AtomicU32,
+    /// How many of `older` are in use.
+    count: AtomicUsize,
+    /// Its link is to the newest lock held; to the head, if none is.
     anchor: Node,
-    held: [AtomicUsize; MOST],
+    /// Odd while an entry may be found in neither of its places: whoever looks then, looks again.
+    moves: AtomicUsize,
+    /// The locks held but the newest, the oldest first.
+    older: [AtomicUsize; MOST],
     /// For a thread that had none.
     own: Head,
     next: AtomicPtr<Thread>,
@@ -68,7 +91,7 @@ pub(crate) enum NoList {
     /// The kernel, or a sandbox, refuses to tell.
     Refused(i32),
     /// The C library's mutexes have another layout: from entry to word it is so far.
-    Offset(isize),
+    Offset(i32),
 }
 
 /// All records there are.
@@ -90,7 +113,7 @@ impl Drop for End {
         }
         // SAFETY: records are never freed, and this one is this thread's.
         let thread = unsafe { &*thread };
-        if thread.is_current() && thread.count.load(Relaxed) == 0 {
+        if thread.is_current() && thread.newest() == thread.end() {
             thread.leave();
             thread.number.store(0, Release);
         }
@@ -101,20 +124,19 @@ impl Thread {
     /// The calling thread's record.
     #[inline]
     pub(crate) fn current() -> Result<&'static Thread, NoList> {
-        let thread = CURRENT.get();
-        if !thread.is_null() {
-            // SAFETY: records are never freed, and `CURRENT` holds nothing else.
-            let thread = unsafe { &*thread };
-            if thread.is_current() {
-                return Ok(thread);
-            }
-        }
-        Thread::enter()
+        Thread::known().map_or_else(Thread::enter, Ok)
+    }
+
+    /// The calling thread's record, if it has one already.
+    #[inline]
+    pub(crate) fn known() -> Option<&'static Thread> {
+        // SAFETY: records are never freed, and `CURRENT` holds nothing else.
+        unsafe { CURRENT.get().as_ref() }.filter(|thread| thread.is_current())
     }
 
     #[inline]
     fn is_current(&self) -> bool {
-        self.incarnation.get().is_some_and(Incarnation::is_this)
+        self.incarnation.get().is_this()
     }
 
     #[cold]
@@ -140,13 +162,15 @@ impl Thread {
         let offset = unsafe { (*head).offset };
         if offset != WORD_OFFSET {
             thread.number.store(0, Release);
-            return Err(NoList::Offset(offset));
+            return Err(NoList::Offset(offset.try_into().unwrap_or(i32::MAX)));
         }
         thread.head.store(head, Relaxed);
-        thread.count.store(0, Relaxed);
-        thread.process.store(std::process::id(), Relaxed);
+        // Whatever its last thread held, or the parent of a copy: before it says whose it is.
+        thread.anchor.next.store(head as usize, Release);
+        thread.count.store(0, Release);
+        thread.process.store(std::process::id(), Release);
         thread.join();
-        thread.incarnation.set(Some(Incarnation::this()));
+        thread.incarnation.set(Incarnation::this());
         CURRENT.set(thread);
         // A thread that is ending already keeps its record for good.
         let _ = END.try_with(|_| ());
@@ -172,10 +196,11 @@ impl Thread {
             head: AtomicPtr::new(ptr::null_mut()),
             anchor: Node::new(),
             count: AtomicUsize::new(0),
-            held: [const { AtomicUsize::new(0) }; MOST],
+            moves: AtomicUsize::new(0),
+            older: [const { AtomicUsize::new(0) }; MOST],
             number: AtomicU32::new(me),
             process: AtomicU32::new(0),
-            incarnation: Cell::new(None),
+            incarnation: Cell::new(Incarnation::this()),
             own: Head { next: AtomicUsize::new(0), offset: WORD_OFFSET, pending: AtomicUsize::new(0) },
             next: AtomicPtr::new(ptr::null_mut()),
         }));
@@ -190,8 +215,8 @@ impl Thread {
     }
 
     #[inline]
-    fn head(&self) -> &Head {
-        // SAFETY: set by `enter` to the thread's head, which is there as long as the thread is.
+    fn head(&self) -> &'static Head {
+        // SAFETY: set by `enter` to the thread's head, which is there as long as the thread is; no other asks for it.
         unsafe { &*self.head.load(Relaxed) }
     }
 
@@ -204,7 +229,6 @@ impl Thread {
             let next = next_of(last) & !1;
             if next == anchor {
                 // A copy by clone, where the C library has not emptied the list.
-                self.anchor.next.store(head, Relaxed);
                 return;
             }
             if next == head {
@@ -212,7 +236,6 @@ impl Thread {
             }
             last = next;
         }
-        self.anchor.next.store(head, Relaxed);
         self.anchor.prev.store(last, Relaxed);
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         set_next(last, anchor);
@@ -248,19 +271,14 @@ impl Thread {
 
     /// Announces a node; gives what was announced before.
     #[inline]
-    pub(crate) fn announce(&self, node: &Node) -> usize {
-        let head = self.head();
-        let before = head.pending.load(Relaxed);
-        head.pending.store(node.entry(), Relaxed);
-        // The kernel looks at what this thread has done, in the order of its instructions: only the compiler must keep it.
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        before
+    pub(crate) fn announce(&self, node: &Node) -> Announced {
+        self.head().announce(node)
     }
 
     #[inline]
-    pub(crate) fn retract(&self, before: usize) {
+    pub(crate) fn retract(&self, announced: Announced) {
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.head().pending.store(before, Relaxed);
+        announced.head.pending.store(announced.before, Relaxed);
     }
 
     /// For who is about to be killed by a test: takes its announcement back, unless it has that word, as kernels before 6.2 would not look at it.
@@ -273,15 +291,32 @@ impl Thread {
         let word = pending.wrapping_add_signed(WORD_OFFSET) as *const AtomicU32;
         // SAFETY: what this thread has announced is a node, and mapped.
         if unsafe { (*word).load(Relaxed) } & OWNER != self.number() {
-            self.retract(0);
+            self.head().pending.store(0, Relaxed);
         }
+    }
+
+    /// Announces a node if the thread holds nothing, glibc's mutexes included.
+    #[inline]
+    pub(crate) fn announce_first(&self, node: &Node) -> Option<Announced> {
+        let head = self.head();
+        let none =
+            self.newest() == ptr::from_ref(head) as usize && head.next.load(Relaxed) == self.anchor.entry();
+        none.then(|| head.announce(node))
+    }
+
+    /// Announces a node if it is the only lock that the thread holds.
+    #[inline]
+    pub(crate) fn announce_only(&self, node: &Node) -> Option<Announced> {
+        let only = self.newest() == node.entry() && self.count.load(Relaxed) == 0;
+        only.then(|| self.head().announce(node))
     }
 
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        let count = self.count.load(Relaxed);
-        let first = self.head().next.load(Relaxed);
-        if first == self.anchor.entry() { count < MOST } else { count + self.of_others() < MOST }
+        let newest = usize::from(self.newest() != self.end());
+        let alone = self.head().next.load(Relaxed) == self.anchor.entry();
+        let others = if alone { 0 } else { self.of_others() };
+        self.count.load(Relaxed) + newest + others < MOST
     }
 
     /// How many stand before the anchor: there is no telling how many glibc has put there since.
@@ -299,73 +334,133 @@ impl Thread {
 
     #[inline]
     pub(crate) fn link(&self, node: &Node) {
+        let behind = self.newest();
         let count = self.count.load(Relaxed);
-        let behind = self.behind(count);
-        // Before it is in the list: whoever unmaps memory must find it.
-        self.held[count].store(node.entry(), Release);
-        self.count.store(count + 1, Release);
-        node.next.store(behind, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.anchor.next.store(node.entry(), Relaxed);
+        if behind != self.end()
+            && let Some(place) = self.older.get(count)
+        {
+            // Before another is the newest: whoever unmaps memory must find it.
+            place.store(behind, Release);
+            self.count.store(count + 1, Release);
+        }
+        self.put_before(node, behind);
     }
 
-    /// What stands behind the one that is the `count`th from the end: an older one of ours, or the head.
+    /// The same of the first one.
     #[inline]
-    fn behind(&self, count: usize) -> usize {
-        match count {
-            0 => self.head.load(Relaxed) as usize,
-            _ => self.held[count - 1].load(Relaxed),
-        }
+    pub(crate) fn link_first(&self, node: &Node, announced: &Announced) {
+        self.put_before(node, ptr::from_ref(announced.head) as usize);
+    }
+
+    #[inline]
+    fn put_before(&self, node: &Node, behind: usize) {
+        node.next.store(behind, Relaxed);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.anchor.next.store(node.entry(), Release);
     }
 
     /// Takes a node off the list; `false`: its link was not what it should be, and the list is mended.
     #[inline]
     pub(crate) fn unlink(&self, node: &Node) -> bool {
         let count = self.count.load(Relaxed);
-        let entry = node.entry();
-        if self.newest(count) == Some(entry) {
-            let behind = self.behind(count - 1);
-            self.anchor.next.store(behind, Relaxed);
-            compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            self.count.store(count - 1, Release);
-            return node.next.load(Relaxed) == behind;
+        if self.newest() != node.entry() {
+            return self.unlink_older(node.entry(), count);
         }
-        self.unlink_below(entry, count)
+        let Some(below) = count.checked_sub(1) else { return self.take_off(node, self.end()) };
+        let behind = self.older[below].load(Relaxed);
+        self.moving(|| {
+            let whole = self.take_off(node, behind);
+            self.count.store(below, Release);
+            whole
+        })
+    }
+
+    /// The same for the only one.
+    #[inline]
+    pub(crate) fn unlink_only(&self, node: &Node, announced: &Announced) -> bool {
+        self.take_off(node, ptr::from_ref(announced.head) as usize)
+    }
+
+    #[inline]
+    fn take_off(&self, node: &Node, behind: usize) -> bool {
+        self.anchor.next.store(behind, Release);
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        node.next.load(Relaxed) == behind
     }
 
     /// The same for one that is not the newest.
     #[cold]
-    fn unlink_below(&self, entry: usize, count: usize) -> bool {
-        let Some(at) = (0..count).rev().find(|at| self.held[*at].load(Relaxed) == entry) else { return true };
-        let behind = self.behind(at);
+    fn unlink_older(&self, entry: usize, count: usize) -> bool {
+        let Some(at) = (0..count).rev().find(|at| self.older[*at].load(Relaxed) == entry) else {
+            return true;
+        };
+        let behind = at.checked_sub(1).map_or(self.end(), |below| self.older[below].load(Relaxed));
+        let newer = if at + 1 == count { self.newest() } else { self.older[at + 1].load(Relaxed) };
         let whole = next_of(entry) == behind;
         // The newer one is held, so its memory is mapped (`holds_within`).
-        set_next(self.held[at + 1].load(Relaxed), behind);
+        set_next(newer, behind);
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        for place in at..count - 1 {
-            self.held[place].store(self.held[place + 1].load(Relaxed), Release);
-        }
-        self.count.store(count - 1, Release);
+        self.moving(|| {
+            for place in at..count - 1 {
+                self.older[place].store(self.older[place + 1].load(Relaxed), Release);
+            }
+            self.count.store(count - 1, Release);
+        });
         whole
+    }
+
+    /// Changes the mirror where entries go to other places.
+    fn moving<R>(&self, change: impl FnOnce() -> R) -> R {
+        let moves = self.moves.load(Relaxed);
+        self.moves.store(moves.wrapping_add(1), Relaxed);
+        // All that follows in it is stored with `Release`: not before the odd number is there.
+        let result = change();
+        self.moves.store(moves.wrapping_add(2), Release);
+        result
     }
 
     #[inline]
     pub(crate) fn holds(&self, node: &Node) -> bool {
         let entry = node.entry();
         let count = self.count.load(Relaxed);
-        self.newest(count) == Some(entry) || self.holds_below(entry, count)
+        self.newest() == entry || (count > 0 && self.holds_older(entry, count))
     }
 
     /// The same for one that is not the newest.
     #[cold]
-    fn holds_below(&self, entry: usize, count: usize) -> bool {
-        self.held.iter().take(count).any(|held| held.load(Relaxed) == entry)
+    fn holds_older(&self, entry: usize, count: usize) -> bool {
+        self.older.iter().take(count).any(|older| older.load(Relaxed) == entry)
     }
 
-    /// The entry of the newest of so many, if there is one.
+    /// The entry of the newest, or the [end](Thread::end).
     #[inline]
-    fn newest(&self, count: usize) -> Option<usize> {
-        self.held.get(count.wrapping_sub(1)).map(|held| held.load(Relaxed))
+    fn newest(&self) -> usize {
+        self.anchor.next.load(Relaxed)
+    }
+
+    /// What stands behind the oldest: the head.
+    #[inline]
+    fn end(&self) -> usize {
+        self.head.load(Relaxed) as usize
+    }
+
+    /// Whether it holds a lock within these addresses, asked by another thread.
+    fn holds_within(&self, range: &std::ops::Range<usize>) -> bool {
+        loop {
+            let moves = self.moves.load(Acquire);
+            // First the newest: if it is put among the older ones meanwhile, it is found in both places.
+            let newest = self.anchor.next.load(Acquire);
+            let count = self.count.load(Acquire).min(MOST);
+            if range.contains(&newest)
+                || self.older[..count].iter().any(|older| range.contains(&older.load(Acquire)))
+            {
+                return true;
+            }
+            if moves.is_multiple_of(2) && self.moves.load(Relaxed) == moves {
+                return false;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -376,9 +471,8 @@ pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
     while !at.is_null() {
         // SAFETY: records are never freed.
         let thread = unsafe { &*at };
-        let here = thread.number.load(Acquire) != 0 && thread.process.load(Relaxed) == std::process::id();
-        let count = thread.count.load(Acquire).min(MOST);
-        if here && thread.held[..count].iter().any(|held| range.contains(&held.load(Acquire))) {
+        let here = thread.number.load(Acquire) != 0 && thread.process.load(Acquire) == std::process::id();
+        if here && thread.holds_within(&range) {
             return true;
         }
         at = thread.next.load(Acquire);
