@@ -9,14 +9,13 @@
 //!
 //! glibc enters its mutexes at the front, and so never between ours; what it writes when it takes one off (the link back of the next
 //! entry) goes to the anchor at the farthest. So between anchor and head stands what this module has put there, and it keeps a
-//! *mirror* of that in memory of its own: the entries lie in shared memory, and no pointer is followed that only shared memory knows.
-//! The newest needs no place in it, for the anchor points there, and that is memory of this process: most locks are held alone, and each store
-//! before a locked instruction is time.
+//! *mirror* of that in memory of its own (`lock/mirror.rs`), to which the anchor belongs: the entries lie in shared memory, and no pointer is followed
+//! that only shared memory knows.
 //!
 //! | state of a thread | means | left by |
 //! |---|---|---|
 //! | none | it has not locked anything | [`Thread::current`]: finds glibc's head (or registers one), puts the anchor there |
-//! | in the list | behind the anchor stand the one it points at, and `older` | the thread's end |
+//! | in the list | the mirror is what stands behind the anchor | the thread's end |
 //! | a fork's copy | the page of [`Incarnation`] is another | [`Thread::current`]: what its parent holds is not its own; as *none* |
 //! | ended, holding nothing | its anchor is off the list | another thread takes the record over |
 //! | ended, holding something | the kernel has marked it | the record stays, unused |
@@ -27,11 +26,12 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
 
 use ipc_core::primitive::process::Incarnation;
 
+use crate::lock::mirror::Mirror;
 #[cfg(feature = "crash-points")]
 use crate::lock::system::OWNER;
 use crate::lock::system::{Node, WORD_OFFSET};
@@ -48,12 +48,18 @@ struct Head {
 }
 
 impl Head {
+    /// Its address as the end of the list.
+    #[inline]
+    fn entry(&self) -> usize {
+        ptr::from_ref(self) as usize
+    }
+
     #[inline]
     fn announce(&'static self, node: &Node) -> Announced {
         let before = self.pending.load(Relaxed);
         self.pending.store(node.entry(), Relaxed);
         // The kernel looks at what this thread has done, in the order of its instructions: only the compiler must keep it.
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         Announced { head: self, before }
     }
 }
@@ -72,14 +78,7 @@ pub(crate) struct Thread {
     /// The thread, and its process; 0: the record is free.
     number: AtomicU32,
     process: AtomicU32,
-    /// How many of `older` are in use.
-    count: AtomicUsize,
-    /// Its link is to the newest lock held; to the head, if none is.
-    anchor: Node,
-    /// Odd while an entry may be found in neither of its places: whoever looks then, looks again.
-    moves: AtomicUsize,
-    /// The locks held but the newest, the oldest first.
-    older: [AtomicUsize; MOST],
+    held: Mirror<{ MOST - 1 }>,
     /// For a thread that had none.
     own: Head,
     next: AtomicPtr<Thread>,
@@ -113,7 +112,7 @@ impl Drop for End {
         }
         // SAFETY: records are never freed, and this one is this thread's.
         let thread = unsafe { &*thread };
-        if thread.is_current() && thread.newest() == thread.end() {
+        if thread.is_current() && thread.held.newest() == thread.end() {
             thread.leave();
             thread.number.store(0, Release);
         }
@@ -166,8 +165,7 @@ impl Thread {
         }
         thread.head.store(head, Relaxed);
         // Whatever its last thread held, or the parent of a copy: before it says whose it is.
-        thread.anchor.next.store(head as usize, Release);
-        thread.count.store(0, Release);
+        thread.held.empty(head as usize);
         thread.process.store(std::process::id(), Release);
         thread.join();
         thread.incarnation.set(Incarnation::this());
@@ -194,10 +192,7 @@ impl Thread {
         }
         let fresh = Box::leak(Box::new(Thread {
             head: AtomicPtr::new(ptr::null_mut()),
-            anchor: Node::new(),
-            count: AtomicUsize::new(0),
-            moves: AtomicUsize::new(0),
-            older: [const { AtomicUsize::new(0) }; MOST],
+            held: Mirror::new(),
             number: AtomicU32::new(me),
             process: AtomicU32::new(0),
             incarnation: Cell::new(Incarnation::this()),
@@ -223,7 +218,7 @@ impl Thread {
     /// Puts the anchor at the end of the list.
     fn join(&self) {
         let head = ptr::from_ref(self.head()) as usize;
-        let anchor = self.anchor.entry();
+        let anchor = self.held.anchor().entry();
         let mut last = head;
         for _ in 0..=2 * MOST {
             let next = next_of(last) & !1;
@@ -236,15 +231,15 @@ impl Thread {
             }
             last = next;
         }
-        self.anchor.prev.store(last, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.held.anchor().prev.store(last, Relaxed);
+        compiler_fence(SeqCst);
         set_next(last, anchor);
     }
 
     /// Takes the anchor off the list; nothing stands behind it.
     fn leave(&self) {
         let head = ptr::from_ref(self.head()) as usize;
-        let anchor = self.anchor.entry();
+        let anchor = self.held.anchor().entry();
         let mut at = head;
         for _ in 0..=2 * MOST {
             let next = next_of(at) & !1;
@@ -277,7 +272,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn retract(&self, announced: Announced) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         announced.head.pending.store(announced.before, Relaxed);
     }
 
@@ -300,29 +295,27 @@ impl Thread {
     pub(crate) fn announce_first(&self, node: &Node) -> Option<Announced> {
         let head = self.head();
         let none =
-            self.newest() == ptr::from_ref(head) as usize && head.next.load(Relaxed) == self.anchor.entry();
+            self.held.newest() == head.entry() && head.next.load(Relaxed) == self.held.anchor().entry();
         none.then(|| head.announce(node))
     }
 
     /// Announces a node if it is the only lock that the thread holds.
     #[inline]
     pub(crate) fn announce_only(&self, node: &Node) -> Option<Announced> {
-        let only = self.newest() == node.entry() && self.count.load(Relaxed) == 0;
-        only.then(|| self.head().announce(node))
+        self.held.holds_only(node.entry()).then(|| self.head().announce(node))
     }
 
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        let newest = usize::from(self.newest() != self.end());
-        let alone = self.head().next.load(Relaxed) == self.anchor.entry();
+        let alone = self.head().next.load(Relaxed) == self.held.anchor().entry();
         let others = if alone { 0 } else { self.of_others() };
-        self.count.load(Relaxed) + newest + others < MOST
+        self.held.len(self.end()) + others < MOST
     }
 
     /// How many stand before the anchor: there is no telling how many glibc has put there since.
     #[cold]
     fn of_others(&self) -> usize {
-        let (head, anchor) = (ptr::from_ref(self.head()) as usize, self.anchor.entry());
+        let (head, anchor) = (ptr::from_ref(self.head()) as usize, self.held.anchor().entry());
         let mut at = next_of(head) & !1;
         let mut count = 0;
         while at != anchor && at != head && count < MOST {
@@ -334,133 +327,56 @@ impl Thread {
 
     #[inline]
     pub(crate) fn link(&self, node: &Node) {
-        let behind = self.newest();
-        let count = self.count.load(Relaxed);
-        if behind != self.end()
-            && let Some(place) = self.older.get(count)
-        {
-            // Before another is the newest: whoever unmaps memory must find it.
-            place.store(behind, Release);
-            self.count.store(count + 1, Release);
-        }
-        self.put_before(node, behind);
+        self.held.put(node.entry(), self.end(), |behind| node.point_at(behind));
     }
 
     /// The same of the first one.
     #[inline]
     pub(crate) fn link_first(&self, node: &Node, announced: &Announced) {
-        self.put_before(node, ptr::from_ref(announced.head) as usize);
-    }
-
-    #[inline]
-    fn put_before(&self, node: &Node, behind: usize) {
-        node.next.store(behind, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.anchor.next.store(node.entry(), Release);
+        node.point_at(announced.head.entry());
+        self.held.put_first(node.entry());
     }
 
     /// Takes a node off the list; `false`: its link was not what it should be, and the list is mended.
     #[inline]
     pub(crate) fn unlink(&self, node: &Node) -> bool {
-        let count = self.count.load(Relaxed);
-        if self.newest() != node.entry() {
-            return self.unlink_older(node.entry(), count);
+        if self.held.newest() != node.entry() {
+            return self.unlink_older(node.entry());
         }
-        let Some(below) = count.checked_sub(1) else { return self.take_off(node, self.end()) };
-        let behind = self.older[below].load(Relaxed);
-        self.moving(|| {
-            let whole = self.take_off(node, behind);
-            self.count.store(below, Release);
-            whole
-        })
+        let behind = self.held.take_newest(self.end());
+        node.points_at(behind)
     }
 
     /// The same for the only one.
     #[inline]
     pub(crate) fn unlink_only(&self, node: &Node, announced: &Announced) -> bool {
-        self.take_off(node, ptr::from_ref(announced.head) as usize)
-    }
-
-    #[inline]
-    fn take_off(&self, node: &Node, behind: usize) -> bool {
-        self.anchor.next.store(behind, Release);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        node.next.load(Relaxed) == behind
+        let end = announced.head.entry();
+        self.held.take_only(end);
+        node.points_at(end)
     }
 
     /// The same for one that is not the newest.
     #[cold]
-    fn unlink_older(&self, entry: usize, count: usize) -> bool {
-        let Some(at) = (0..count).rev().find(|at| self.older[*at].load(Relaxed) == entry) else {
-            return true;
-        };
-        let behind = at.checked_sub(1).map_or(self.end(), |below| self.older[below].load(Relaxed));
-        let newer = if at + 1 == count { self.newest() } else { self.older[at + 1].load(Relaxed) };
-        let whole = next_of(entry) == behind;
-        // The newer one is held, so its memory is mapped (`holds_within`).
-        set_next(newer, behind);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.moving(|| {
-            for place in at..count - 1 {
-                self.older[place].store(self.older[place + 1].load(Relaxed), Release);
-            }
-            self.count.store(count - 1, Release);
+    fn unlink_older(&self, entry: usize) -> bool {
+        let mut whole = true;
+        self.held.take_older(entry, self.end(), |newer, behind| {
+            whole = next_of(entry) == behind;
+            // The newer one is held, so its memory is mapped (`holds_within`).
+            set_next(newer, behind);
+            compiler_fence(SeqCst);
         });
         whole
     }
 
-    /// Changes the mirror where entries go to other places.
-    fn moving<R>(&self, change: impl FnOnce() -> R) -> R {
-        let moves = self.moves.load(Relaxed);
-        self.moves.store(moves.wrapping_add(1), Relaxed);
-        // All that follows in it is stored with `Release`: not before the odd number is there.
-        let result = change();
-        self.moves.store(moves.wrapping_add(2), Release);
-        result
-    }
-
     #[inline]
     pub(crate) fn holds(&self, node: &Node) -> bool {
-        let entry = node.entry();
-        let count = self.count.load(Relaxed);
-        self.newest() == entry || (count > 0 && self.holds_older(entry, count))
-    }
-
-    /// The same for one that is not the newest.
-    #[cold]
-    fn holds_older(&self, entry: usize, count: usize) -> bool {
-        self.older.iter().take(count).any(|older| older.load(Relaxed) == entry)
-    }
-
-    /// The entry of the newest, or the [end](Thread::end).
-    #[inline]
-    fn newest(&self) -> usize {
-        self.anchor.next.load(Relaxed)
+        self.held.holds(node.entry())
     }
 
     /// What stands behind the oldest: the head.
     #[inline]
     fn end(&self) -> usize {
         self.head.load(Relaxed) as usize
-    }
-
-    /// Whether it holds a lock within these addresses, asked by another thread.
-    fn holds_within(&self, range: &std::ops::Range<usize>) -> bool {
-        loop {
-            let moves = self.moves.load(Acquire);
-            // First the newest: if it is put among the older ones meanwhile, it is found in both places.
-            let newest = self.anchor.next.load(Acquire);
-            let count = self.count.load(Acquire).min(MOST);
-            if range.contains(&newest)
-                || self.older[..count].iter().any(|older| range.contains(&older.load(Acquire)))
-            {
-                return true;
-            }
-            if moves.is_multiple_of(2) && self.moves.load(Relaxed) == moves {
-                return false;
-            }
-            std::thread::yield_now();
-        }
     }
 }
 
@@ -472,7 +388,7 @@ pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
         // SAFETY: records are never freed.
         let thread = unsafe { &*at };
         let here = thread.number.load(Acquire) != 0 && thread.process.load(Acquire) == std::process::id();
-        if here && thread.holds_within(&range) {
+        if here && thread.held.holds_within(&range) {
             return true;
         }
         at = thread.next.load(Acquire);
@@ -485,6 +401,20 @@ impl Node {
     #[inline]
     fn entry(&self) -> usize {
         ptr::from_ref(&self.next) as usize
+    }
+
+    /// Links it to what is to stand behind it, before it is in the list.
+    #[inline]
+    fn point_at(&self, behind: usize) {
+        self.next.store(behind, Relaxed);
+        compiler_fence(SeqCst);
+    }
+
+    /// Whether it is linked to that still, when it is off the list.
+    #[inline]
+    fn points_at(&self, behind: usize) -> bool {
+        compiler_fence(SeqCst);
+        self.next.load(Relaxed) == behind
     }
 }
 
