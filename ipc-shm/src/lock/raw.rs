@@ -75,22 +75,31 @@ impl RawLock {
     /// kernel and the thread's later locks find it through the thread's robust list.
     #[inline(always)]
     pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
+        let alive = || true;
         // SAFETY: the caller's promise is the same.
-        if unsafe { self.take_at_once() } { Ok(Taken::Whole) } else { self.take_in_full(until) }
+        unsafe { if self.take_at_once(alive) { Ok(Taken::Whole) } else { self.take_in_full(until, &alive) } }
     }
 
-    /// Takes it, if it is free and whole and the thread has no other: the usual case.
+    /// Takes it, if it is free and whole, the thread has no other, and what it guards is alive: the usual case.
     ///
     /// # Safety
     /// As for [`take`](RawLock::take).
     #[inline(always)]
-    pub(crate) unsafe fn take_at_once(&self) -> bool {
-        Thread::known().is_some_and(|thread| word::take_at_once(thread, &self.0))
+    pub(crate) unsafe fn take_at_once(&self, alive: impl Fn() -> bool) -> bool {
+        Thread::known().is_some_and(|thread| word::take_at_once(thread, &self.0, alive))
     }
 
+    /// Takes it as [`take`](RawLock::take), if what it guards is alive.
+    ///
+    /// # Safety
+    /// As for [`take`](RawLock::take).
     #[inline(never)]
-    fn take_in_full(&self, until: Until) -> Result<Taken, Refused> {
-        word::take_in_full(kernel()?, &self.0, until)
+    pub(crate) unsafe fn take_in_full(
+        &self,
+        until: Until,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<Taken, Refused> {
+        word::take_in_full(kernel()?, &self.0, until, alive)
     }
 
     /// Frees it, and wakes one who waits. Whoever does not have it, a forked copy of its owner say, changes nothing. Gives `false` where

@@ -62,7 +62,16 @@ impl RawRLock {
     /// As for [`RawLock::take`]: from a success until the lock is [given back](RawRLock::free) for the last time, and as long as the call
     /// waits, this memory stays mapped at this address.
     pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
-        recursion::take(kernel()?, self.0.node(), until)
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.take_if(until, || true) }
+    }
+
+    /// The same, if what it guards is alive.
+    ///
+    /// # Safety
+    /// As for [`take`](RawRLock::take).
+    pub(crate) unsafe fn take_if(&self, until: Until, alive: impl Fn() -> bool) -> Result<Taken, Refused> {
+        recursion::take_if(kernel()?, self.0.node(), until, alive)
     }
 
     /// Gives it back once; the last time it is free, and one who waits is woken. Whoever does not have it, a forked copy of its owner say,

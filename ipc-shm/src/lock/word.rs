@@ -21,11 +21,13 @@
 //! | `PANICKED` | an owner panicked with the data in its hands | `clear_poison`: 0 |
 //! | `LOST` | nobody has repaired it | |
 //!
-//! `owner` is set after the word was taken and before the guard is given, and cleared after the guard is gone and before the word is freed.
+//! `owner` is set after the word was taken and it was seen that what it guards is there still (a place of an arena may have been freed, and be
+//! another's by now), before the guard is given; and cleared after the guard is gone and before the word is freed.
 //! So a dead owner's word without `owner` means that it died with nothing in its hands: such a lock is simply free.
 //!
 //! | who dies | where | what follows |
 //! |---|---|---|
+//! | who has taken a freed place's word | anywhere | marked by the kernel, but nobody is told: it had nothing in its hands |
 //! | the owner | anywhere | marked by the kernel, which wakes one sleeper; the next to take it is told |
 //! | who frees it | before the word is free | as above, but nobody is told, for the data is whole |
 //! | who frees it | between freeing and waking | the kernel wakes one sleeper: the node is still announced |
@@ -92,14 +94,33 @@ pub enum Refused {
 /// See [`Refused`]; then it was not taken.
 #[inline(always)]
 pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
-    if take_at_once(system, node) { Ok(Taken::Whole) } else { take_in_full(system, node, until) }
+    take_if(system, node, until, || true)
+}
+
+/// Takes a lock if what it guards is `alive`, which is asked when the word is taken and nothing is in anybody's hands yet: it has the same answer as
+/// long as the lock is held.
+///
+/// # Errors
+/// See [`Refused`]; [`Refused::Freed`] where it is not alive.
+#[inline(always)]
+pub fn take_if<S: System>(
+    system: &S,
+    node: &Node,
+    until: Until,
+    alive: impl Fn() -> bool,
+) -> Result<Taken, Refused> {
+    if take_at_once(system, node, &alive) {
+        Ok(Taken::Whole)
+    } else {
+        take_in_full(system, node, until, &alive)
+    }
 }
 
 /// The same for the usual case, that the lock is free and whole and the thread has no other; `false`: it was not taken, and
 /// [`take_in_full`] knows why. It calls nothing and gives one bit, so that where it is inlined nothing goes to memory but what must:
 /// each store waits to be done at the next locked instruction.
 #[inline(always)]
-pub fn take_at_once<S: System>(system: &S, node: &Node) -> bool {
+pub fn take_at_once<S: System>(system: &S, node: &Node, alive: impl Fn() -> bool) -> bool {
     let Some(before) = system.announce_first(node) else { return false };
     system.crash_point("locker: announced");
     if node.word.compare_exchange(0, system.thread(), Acquire, Relaxed).is_err() {
@@ -108,7 +129,9 @@ pub fn take_at_once<S: System>(system: &S, node: &Node) -> bool {
     }
     system.crash_point("locker: taken");
     system.link_first(node, &before);
-    if entered(system, node, before) != 0 {
+    if entered(system, node, before) != 0
+        || !(alive() || mutant::is("a freed place is in the hands of who takes it"))
+    {
         hand_on(system, node);
         return false;
     }
@@ -121,7 +144,12 @@ pub fn take_at_once<S: System>(system: &S, node: &Node) -> bool {
 /// # Errors
 /// As [`take`].
 #[inline(never)]
-pub fn take_in_full<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
+pub fn take_in_full<S: System>(
+    system: &S,
+    node: &Node,
+    until: Until,
+    alive: &dyn Fn() -> bool,
+) -> Result<Taken, Refused> {
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
     if system.holds(node) {
         return Err(Refused::AlreadyHeld);
@@ -141,11 +169,13 @@ pub fn take_in_full<S: System>(system: &S, node: &Node, until: Until) -> Result<
     system.crash_point("locker: taken");
     system.link(node);
     let state = entered(system, node, before);
-    if died || state != 0 {
-        return judge(system, node, died, state);
+    let taken = if died || state != 0 { judge(system, node, died, state)? } else { Taken::Whole };
+    if !alive() {
+        hand_on(system, node);
+        return Err(Refused::Freed);
     }
     own(system, node);
-    Ok(Taken::Whole)
+    Ok(taken)
 }
 
 /// It stands in the list: what is known of the data.
@@ -185,7 +215,6 @@ fn judge<S: System>(system: &S, node: &Node, died: bool, state: u32) -> Result<T
         free(system, node);
         return Err(Refused::Lost);
     }
-    own(system, node);
     Ok(match state {
         _ if state & DIED != 0 => Taken::OwnerDied(node.dead.load(Relaxed)),
         _ if state & PANICKED != 0 => Taken::Panicked,

@@ -147,42 +147,30 @@ impl<T: ?Sized> Place<T> {
     /// Takes the lock, if it is free and whole and the thread has no other: the usual case. Otherwise [`take`](Place::take) says why not.
     #[inline(always)]
     pub(crate) fn take_at_once(&self) -> Option<Held<'_, T>> {
+        // Before as well: it is not taken in vain, then, but for a race.
         // SAFETY: as in `take`.
-        if self.is_freed() || !unsafe { self.lock().take_at_once() } {
-            return None;
-        }
-        if self.is_freed() {
-            self.stale(true);
-            return None;
-        }
-        Some(Held { place: self, hand_on: false, thread: PhantomData })
+        let taken = !self.is_freed() && unsafe { self.lock().take_at_once(|| !self.is_freed()) };
+        taken.then(|| self.held())
     }
 
     #[inline(never)]
     pub(crate) fn take(&self, until: Until) -> Result<(Taken, Held<'_, T>), Refused> {
-        // Before as well: it is not taken in vain, then, but for a race.
         if self.is_freed() {
             return Err(Refused::Freed);
         }
         // SAFETY: `Held` borrows the place, and so keeps the segment mapped; where it is forgotten, the segment finds the lock in the
         // thread's list and stays mapped (`robust_list::holds_within`).
-        let taken = unsafe { self.lock().take(until) };
-        if self.is_freed() {
-            return Err(self.stale(taken.is_ok()));
+        let taken = unsafe { self.lock().take_in_full(until, &|| !self.is_freed()) };
+        match taken {
+            Ok(taken) => Ok((taken, self.held())),
+            // Whoever has it, it is another object's.
+            Err(_) if self.is_freed() => Err(Refused::Freed),
+            Err(refused) => Err(refused),
         }
-        Ok((taken?, Held { place: self, hand_on: false, thread: PhantomData }))
     }
 
-    /// It is freed: the lock, if it was taken, is another object's by now.
-    #[cold]
-    #[inline(never)]
-    fn stale(&self, taken: bool) -> Refused {
-        // If it was not, whoever has it, it is another object's.
-        if taken {
-            // SAFETY: the memory is mapped as long as `self` is there.
-            unsafe { self.lock().hand_on() };
-        }
-        Refused::Freed
+    fn held(&self) -> Held<'_, T> {
+        Held { place: self, hand_on: false, thread: PhantomData }
     }
 
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
@@ -220,15 +208,10 @@ impl<T: ?Sized> Place<T> {
             return Err(Refused::Freed);
         }
         // SAFETY: as in `take`.
-        let taken = unsafe { self.rlock().take(until) };
-        if self.is_freed() {
-            if taken.is_ok() {
-                // SAFETY: the memory is mapped as long as `self` is there.
-                unsafe { self.rlock().hand_on() };
-            }
-            return Err(Refused::Freed);
+        match unsafe { self.rlock().take_if(until, || !self.is_freed()) } {
+            Err(_) if self.is_freed() => Err(Refused::Freed),
+            taken => taken,
         }
-        taken
     }
 
     /// Gives back once what [`take_again`](Place::take_again) took.
