@@ -14,8 +14,8 @@ use super::robust_list::{Announced, Thread};
 use crate::gate::State;
 use crate::lock::system::{Node, System, WAITERS, Woken};
 
-/// How often a taker looks before it sleeps: as std's mutex does.
-const SPINS: u32 = 100;
+/// How often a taker looks before it sleeps: with the pauses between (`lock/word.rs`) it is about as long as falling asleep and being woken.
+const SPINS: u32 = 5;
 
 /// Where the kernel does not pass a dead thread's wake-up on, each sleeper looks again after this time.
 const AGAIN: Duration = Duration::from_millis(100);
