@@ -124,19 +124,41 @@ impl Object {
         Object { segment, lock, data: lock, len: 0, ticket: None, maker: None }
     }
 
-    /// The object that a message has brought.
+    /// The object that a message has brought. One that was freed on its way is brought as one that is freed for ever: whoever uses it is told, and the rest
+    /// of the message is not lost.
     ///
     /// # Errors
-    /// [`Error::NotASegment`]; [`Error::Freed`].
+    /// [`Error::NotASegment`]; [`Error::Freed`] of what is never freed.
     pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: Option<&Lock>) -> Result<Object> {
         let Arrived { segment, entry, generation } = arrived;
+        if given.is_some_and(|lock| lock.place().is_freed()) {
+            return Ok(Object::freed(segment, entry, kind));
+        }
         if entry == 0 {
             return Object::of_segment::<T>(segment, kind, given);
         }
         let ticket = Ticket { entry, generation };
-        let spot = arena::find(&segment, ticket, Claim::of::<T>(kind, given))?;
+        let spot = match arena::find(&segment, ticket, Claim::of::<T>(kind, given)) {
+            Err(Error::Freed) if matches!(kind, Kind::Value | Kind::Array) => {
+                return Ok(Object::freed(segment, entry, kind));
+            }
+            found => found?,
+        };
         let lock = ticket.lock();
         Ok(Object { segment, lock, data: spot.data, len: spot.len, ticket: Some(ticket), maker: None })
+    }
+
+    /// An object of which nothing is there any more: its generation is none that an object has, and its data is not looked at.
+    fn freed(segment: Segment, entry: u32, kind: Kind) -> Object {
+        let len = usize::from(kind == Kind::Value);
+        Object {
+            segment,
+            lock: LOCK,
+            data: 0,
+            len,
+            ticket: Some(Ticket { entry, generation: 0 }),
+            maker: None,
+        }
     }
 
     pub(crate) fn segment(&self) -> &Segment {

@@ -65,12 +65,17 @@ pub(super) fn within<T>(segment: &Segment, at: usize, len: usize) -> Option<NonN
 /// Whether what there was has gone.
 #[inline(always)]
 fn is_over((now, generation): (NonNull<AtomicU32>, u32)) -> bool {
-    // SAFETY: in the mapping of a place's segment, or of the lock's that was given to it, which both are there as long as the place.
+    // SAFETY: in the mapping of a place's segment, or of the lock's that was given to it, which both are there as long as the place; or a static.
     unsafe { now.as_ref() }.load(Acquire) != generation
 }
 
 fn alive(object: &Object) -> Alive {
+    /// No object's generation is 0: this one is over, and stays so.
+    static OVER: AtomicU32 = AtomicU32::new(1);
     let ticket = object.ticket()?;
+    if ticket.generation == 0 {
+        return Some((NonNull::from(&OVER), 0));
+    }
     Some((NonNull::from(object.segment().word(ticket.alive())), ticket.generation))
 }
 
