@@ -133,7 +133,7 @@ impl<T: Pod> Array<T> {
     /// # Errors
     /// [`Error::Invalid`]: there are not as many, or the range ends before it begins; otherwise as [`get`](Array::get).
     pub fn get_range(&self, range: impl RangeBounds<usize>) -> Result<Vec<T>> {
-        let range = raw_array::elements(range, self.len())?;
+        let range = raw_array::elements(range, self.there()?)?;
         self.with(|all| all[range].to_vec())
     }
 
@@ -142,7 +142,7 @@ impl<T: Pod> Array<T> {
     /// # Errors
     /// As [`get_range`](Array::get_range); [`Error::Invalid`], too, where there are more or fewer elements than the range has.
     pub fn set_range(&self, range: impl RangeBounds<usize>, elements: &[T]) -> Result<()> {
-        let range = raw_array::places(range, self.len(), elements.len())?;
+        let range = raw_array::places(range, self.there()?, elements.len())?;
         self.with(|all| all[range].copy_from_slice(elements))
     }
 
@@ -188,13 +188,18 @@ impl<T: Pod> Array<T> {
         Array::from_slice(&self.to_vec()?)
     }
 
+    /// How many elements are there. One that was freed on its way in a message has none, and that is not what is wrong with an index.
+    fn there(&self) -> Result<usize> {
+        if self.place.is_freed() { Err(Error::Freed) } else { Ok(self.len()) }
+    }
+
     fn check(&self, index: usize) -> Result<()> {
-        let len = self.len();
+        let len = self.there()?;
         if index < len { Ok(()) } else { Err(Error::OutOfBounds { index, len }) }
     }
 
     fn check_len(&self, len: usize) -> Result<()> {
-        if len == self.len() {
+        if len == self.there()? {
             return Ok(());
         }
         Err(Error::invalid("the slice", format!("it has {len} elements, and the array {}", self.len())))

@@ -100,7 +100,7 @@ use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};
 use ipc_core::primitive::time::Until;
 
 pub use crate::lock::system::{Node, System, WAITERS, Woken};
-use crate::sys::kernel::Kernel;
+use crate::sys::robust_list::Thread;
 use crate::{Error, Result};
 
 /// The calling thread and its kernel, for the functions here and for [`raw`](crate::raw)'s algorithms. It stays on its thread.
@@ -109,7 +109,7 @@ use crate::{Error, Result};
 /// The thread has no robust list that locks can stand in (a sandbox), or it is laid out otherwise: [`Error::Unsupported`].
 #[inline]
 pub fn current() -> Result<impl System + Copy> {
-    Kernel::current().map_err(|why| Error::refused(crate::lock::raw::refusal(why)))
+    Thread::current().map_err(|why| Error::refused(crate::lock::raw::refusal(why)))
 }
 
 /// How many looks in a row may find the state as it was, without a wake-up, before the sleeper takes a nap between them: somebody has

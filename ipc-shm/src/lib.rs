@@ -143,7 +143,7 @@ pub mod raw {
 #[doc(hidden)]
 pub mod modelled {
     pub use crate::gate;
-    pub use crate::lock::{recursion, system, word};
+    pub use crate::lock::{mirror, recursion, system, word};
 
     /// What the fuzz target `record` reads.
     #[cfg(feature = "named")]

@@ -106,13 +106,56 @@ fn a_handle_of_what_was_freed_is_refused_also_when_its_place_is_used_again() {
     assert!(matches!(old.try_lock(), Err(LockError::Error(Error::Freed))));
     drop(guard);
     assert_eq!(new.get().unwrap(), 2);
-    // Neither does it arrive anywhere.
     let (tx, rx) = pipe::<Value<u64>>().unwrap();
-    tx.send(old).unwrap();
-    let error = rx.recv().unwrap_err();
-    assert!(error.to_string().contains("freed"), "{error}");
     tx.send(new).unwrap();
     assert_eq!(rx.recv().unwrap().get().unwrap(), 2);
+}
+
+/// Handles of what was freed on its way, and what else is in their message.
+type Freed = (Value<u64>, Array<u64>, ShareableList, Value<u8>, Value<[u64; 4]>, Lock, String);
+
+#[test]
+fn what_was_freed_on_its_way_does_not_take_its_message_along() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 16).unwrap();
+    let lock = Lock::new_with(&arena).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    let array = Array::from_slice_with(&[1_u64, 2, 3], &arena).unwrap();
+    let list = ShareableList::new_with([1.into(), 2.into()], &arena).unwrap();
+    let inside = Value::new_with(4_u8, (&arena, &lock)).unwrap();
+    let alone = Value::new_with([0_u64; 4], &lock).unwrap();
+    let (tx, rx) = pipe::<Freed>().unwrap();
+    let message = || {
+        let (value, array, list, inside) = (value.clone(), array.clone(), list.clone(), inside.clone());
+        (value, array, list, inside, alone.clone(), lock.clone(), "the rest".to_owned())
+    };
+    tx.send(message()).unwrap();
+    arena.free(&value).unwrap();
+    arena.free(&array).unwrap();
+    arena.free(&list).unwrap();
+    arena.free(&lock).unwrap();
+    // In the same places, and of another type.
+    let _others: Vec<_> = (0..8).map(|n| Value::new_with(n as u16, &arena).unwrap()).collect();
+    let mut arrived = rx.recv().unwrap();
+    for _ in 0..2 {
+        let (value, array, list, inside, alone, lock, rest) = &arrived;
+        assert!(matches!(value.get(), Err(Error::Freed)));
+        assert!(matches!(value.set(1), Err(Error::Freed)));
+        assert!(!value.is_locked() && value.owner().is_none());
+        assert!(matches!(array.to_vec(), Err(Error::Freed)));
+        assert!(matches!(array.get(0), Err(Error::Freed)), "{:?}", array.get(0));
+        assert!(matches!(array.get_range(1..2), Err(Error::Freed)));
+        assert!(matches!(array.copy_from_slice(&[1, 2, 3]), Err(Error::Freed)));
+        assert!(matches!(list.get(0), Err(Error::Freed)), "{:?}", list.get(0));
+        assert!(matches!(inside.get(), Err(Error::Freed)));
+        assert!(matches!(alone.get(), Err(Error::Freed)));
+        assert!(matches!(lock.lock(), Err(LockError::Error(Error::Freed))));
+        assert!(matches!(arena.free(value), Err(Error::Invalid { .. })), "it was made elsewhere");
+        assert_eq!(rest, "the rest");
+        // And once more, by who has received it.
+        tx.send(arrived).unwrap();
+        arrived = rx.recv().unwrap();
+    }
 }
 
 #[test]

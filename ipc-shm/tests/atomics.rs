@@ -268,9 +268,10 @@ fn another_type_is_an_error() {
     let same = Atomic::<u8>::try_from(segment()).unwrap();
     same.store(2, Relaxed);
     assert_eq!(atomic.load(Relaxed), 2);
-    refused(Atomic::<i8>::try_from(segment()).unwrap_err(), "another type");
-    refused(Atomic::<bool>::try_from(segment()).unwrap_err(), "another type");
-    refused(Atomic::<u64>::try_from(segment()).unwrap_err(), "another type");
+    refused(Atomic::<i8>::try_from(segment()).unwrap_err(), "another type than i8");
+    refused(Atomic::<bool>::try_from(segment()).unwrap_err(), "another type than bool");
+    refused(Atomic::<u64>::try_from(segment()).unwrap_err(), "another type than u64");
+    refused(Atomic::<u16>::try_from(segment()).unwrap_err(), "another type than u16");
     refused(Value::<u8>::try_from(segment()).unwrap_err(), "an Atomic, not a Value");
     let value = Value::new([0_u8; 8]).unwrap();
     refused(Atomic::<u8>::try_from(value.segment().clone()).unwrap_err(), "a Value, not an Atomic");

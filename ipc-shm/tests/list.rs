@@ -195,7 +195,7 @@ fn what_is_no_list_is_none() {
     };
     no(Segment::new(1).unwrap(), "too few");
     no(Segment::new(4096).unwrap(), "begin");
-    no(Array::<u64>::zeroed(64).unwrap().segment().clone(), "another type");
+    no(Array::<u64>::zeroed(64).unwrap().segment().clone(), "another type than those of a list");
     no(Value::new(0_u64).unwrap().segment().clone(), "it is a Value");
     assert!(Array::<u64>::try_from(list.segment().clone()).is_err(), "nor is a list an array");
     // Behind the object's header stands the list's own.

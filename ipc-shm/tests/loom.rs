@@ -1,6 +1,6 @@
 //! Every interleaving of the lock's word and of the gate, with death in it: `cargo xtask loom ipc-shm`.
 //!
-//! What is checked is the crate's own code (`lock/word.rs`, `lock/recursion.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
+//! What is checked is the crate's own code (`lock/word.rs`, `lock/recursion.rs`, `lock/mirror.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
 //! what the kernel does: it looks at the locks that the thread holds, and at the word that it has announced. A victim dies at each named
 //! point in turn.
 //!
@@ -19,6 +19,8 @@ mod gate;
 mod kernel;
 #[path = "loom/lock.rs"]
 mod lock;
+#[path = "loom/mirror.rs"]
+mod mirror;
 #[path = "loom/poison.rs"]
 mod poison;
 #[path = "loom/recursive.rs"]

@@ -119,11 +119,11 @@ proptest! {
                 Step::Send(which) => match objects.get(at(which)) {
                     Some(Object::Value(handle, model)) => {
                         let came = Packed::new(handle).unwrap().open::<Value<u64>>();
-                        prop_assert_eq!(came.ok().map(|came| came.get().unwrap()), *model);
+                        prop_assert_eq!(came.unwrap().get().ok(), *model);
                     }
                     Some(Object::Array(handle, model)) => {
                         let came = Packed::new(handle).unwrap().open::<Array<u16>>();
-                        prop_assert_eq!(came.ok().map(|came| came.to_vec().unwrap()), model.clone());
+                        prop_assert_eq!(came.unwrap().to_vec().ok(), model.clone());
                     }
                     None => {}
                 },

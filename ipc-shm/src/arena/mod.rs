@@ -60,7 +60,7 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 ///
 /// A handle that is dropped frees nothing: others may be on their way in a message, where nobody can count them. So who has made an object
 /// says when it is over, by [`free`](Arena::free), and from then on each handle of it is refused with [`Error::Freed`], also where the place has been used
-/// again. What nobody frees goes with the arena, and that goes with its last handle, as any [`Segment`].
+/// again, and one that arrives in a message later. What nobody frees goes with the arena, and that goes with its last handle, as any [`Segment`].
 ///
 /// # When a process dies
 ///

@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::gate;
 use crate::object::{self, Contents, Home, Kind, Object};
 use crate::sys::cell::Cell;
-use crate::sys::kernel::Kernel;
+use crate::sys::robust_list::Thread;
 use crate::sys::unlisted::Unlisted;
 use crate::{Arena, Error, Result, Segment};
 
@@ -120,8 +120,8 @@ impl<T: AtomicPrimitive> Atomic<T> {
     #[inline(always)]
     fn attempt<R>(&self, change: impl FnOnce(&T::Atom) -> (bool, R)) -> R {
         let change = || change(self.cell.atom());
-        match Kernel::current() {
-            Ok(kernel) => gate::update(&kernel, self.cell.gate(), u32::MAX, change),
+        match Thread::current() {
+            Ok(thread) => gate::update(thread, self.cell.gate(), u32::MAX, change),
             Err(_) => unlisted(self.cell.gate(), change),
         }
     }
@@ -147,8 +147,8 @@ impl<T: AtomicPrimitive> Atomic<T> {
     #[inline]
     pub fn store(&self, value: T, order: Ordering) {
         let change = || (true, T::store(self.cell.atom(), value, order));
-        match Kernel::current() {
-            Ok(kernel) => gate::attempt(&kernel, self.cell.gate(), u32::MAX, change),
+        match Thread::current() {
+            Ok(thread) => gate::attempt(thread, self.cell.gate(), u32::MAX, change),
             Err(_) => unlisted(self.cell.gate(), change),
         }
     }
@@ -287,8 +287,8 @@ impl<T: AtomicPrimitive> Atomic<T> {
         let look = |now| (now != value).then_some(now);
         // What the others wait for nobody knows.
         let more = |_| true;
-        match Kernel::current() {
-            Ok(kernel) => gate::wait(&kernel, self.cell.gate(), &self.cell, until, look, more),
+        match Thread::current() {
+            Ok(thread) => gate::wait(thread, self.cell.gate(), &self.cell, until, look, more),
             Err(_) => gate::wait(&Unlisted, self.cell.gate(), &self.cell, until, look, more),
         }
     }

@@ -138,6 +138,10 @@ impl ShareableList {
 
     /// Of an array that has come: that it is a list is looked at without the lock, which somebody may hold for long.
     fn of(words: Array<ListWord>) -> Result<ShareableList> {
+        if words.place().is_freed() {
+            // It was freed on its way in a message, and whoever uses it is told.
+            return Ok(ShareableList::over(words, 0));
+        }
         let mut head = [0; layout::HEADER];
         let all = words.len() * size_of::<ListWord>();
         words.segment().peek(words.place().object().data(), &mut head[..all.min(layout::HEADER)])?;

@@ -50,6 +50,15 @@ impl<T: ?Sized> Guarded for Guard<'_, T> {
 impl<'a, T: ?Sized> Guard<'a, T> {
     #[inline(always)]
     pub(crate) fn take(place: &'a Place<T>, until: Until) -> Result<Self, LockError<Self>> {
+        match place.take_at_once() {
+            Some(held) => Ok(Guard { held, panicking: std::thread::panicking() }),
+            None => Guard::take_in_full(place, until),
+        }
+    }
+
+    /// By one who has to wait, or be told something.
+    #[inline(never)]
+    fn take_in_full(place: &'a Place<T>, until: Until) -> Result<Self, LockError<Self>> {
         let (taken, held) = place.take(until).map_err(LockError::refused)?;
         let guard = Guard { held, panicking: std::thread::panicking() };
         match taken {

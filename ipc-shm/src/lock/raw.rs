@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ipc_core::primitive::time::Until;
 
-use super::system::{Node, OWNER, System};
+use super::system::{Node, OWNER};
 use super::word::{self, Refused, Taken};
-use crate::sys::kernel::Kernel;
-use crate::sys::robust_list::NoList;
+use crate::sys::robust_list::{NoList, Thread};
 
 /// A lock in shared memory, 40 bytes of it; all zero is free.
 ///
@@ -76,7 +75,31 @@ impl RawLock {
     /// kernel and the thread's later locks find it through the thread's robust list.
     #[inline(always)]
     pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
-        word::take(&kernel()?, &self.0, until)
+        let alive = || true;
+        // SAFETY: the caller's promise is the same.
+        unsafe { if self.take_at_once(alive) { Ok(Taken::Whole) } else { self.take_in_full(until, &alive) } }
+    }
+
+    /// Takes it, if it is free and whole, the thread has no other, and what it guards is alive: the usual case.
+    ///
+    /// # Safety
+    /// As for [`take`](RawLock::take).
+    #[inline(always)]
+    pub(crate) unsafe fn take_at_once(&self, alive: impl Fn() -> bool) -> bool {
+        Thread::known().is_some_and(|thread| word::take_at_once(thread, &self.0, alive))
+    }
+
+    /// Takes it as [`take`](RawLock::take), if what it guards is alive.
+    ///
+    /// # Safety
+    /// As for [`take`](RawLock::take).
+    #[inline(never)]
+    pub(crate) unsafe fn take_in_full(
+        &self,
+        until: Until,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<Taken, Refused> {
+        word::take_in_full(kernel()?, &self.0, until, alive)
     }
 
     /// Frees it, and wakes one who waits. Whoever does not have it, a forked copy of its owner say, changes nothing. Gives `false` where
@@ -86,11 +109,8 @@ impl RawLock {
     /// As for [`take`](RawLock::take), until the call returns.
     #[inline(always)]
     pub unsafe fn free(&self) -> bool {
-        match kernel() {
-            Ok(kernel) => word::free(&kernel, &self.0),
-            // Without a list there is nothing that this thread could have taken.
-            Err(_) => true,
-        }
+        // Without a list there is nothing that this thread could have taken.
+        Thread::known().is_none_or(|thread| word::free(thread, &self.0))
     }
 
     /// As [`free`](RawLock::free), by one who was told of a death and had no occasion to repair anything: the next is told as well, and
@@ -101,7 +121,7 @@ impl RawLock {
     #[cold]
     #[inline(never)]
     pub unsafe fn hand_on(&self) -> bool {
-        kernel().map_or(true, |kernel| word::hand_on(&kernel, &self.0))
+        kernel().map_or(true, |kernel| word::hand_on(kernel, &self.0))
     }
 
     /// Whether the calling thread has it.
@@ -123,7 +143,7 @@ impl RawLock {
     /// Says that the data is whole again, after [`Taken::OwnerDied`] or [`Taken::Panicked`]. Only its owner's word counts.
     pub fn repaired(&self) {
         if let Ok(kernel) = kernel() {
-            word::repaired(&kernel, &self.0);
+            word::repaired(kernel, &self.0);
         }
     }
 
@@ -131,7 +151,7 @@ impl RawLock {
     /// [repaired](RawLock::repaired). Only its owner's word counts.
     pub fn poison(&self) {
         if let Ok(kernel) = kernel() {
-            word::poison(&kernel, &self.0);
+            word::poison(kernel, &self.0);
         }
     }
 
@@ -149,8 +169,8 @@ impl RawLock {
 
 /// The calling thread, with its list.
 #[inline(always)]
-pub(crate) fn kernel() -> Result<Kernel, Refused> {
-    Kernel::current().map_err(refusal)
+pub(crate) fn kernel() -> Result<&'static Thread, Refused> {
+    Thread::current().map_err(refusal)
 }
 
 /// Why a thread cannot take locks.

@@ -62,7 +62,16 @@ impl RawRLock {
     /// As for [`RawLock::take`]: from a success until the lock is [given back](RawRLock::free) for the last time, and as long as the call
     /// waits, this memory stays mapped at this address.
     pub unsafe fn take(&self, until: Until) -> Result<Taken, Refused> {
-        recursion::take(&kernel()?, self.0.node(), until)
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.take_if(until, || true) }
+    }
+
+    /// The same, if what it guards is alive.
+    ///
+    /// # Safety
+    /// As for [`take`](RawRLock::take).
+    pub(crate) unsafe fn take_if(&self, until: Until, alive: impl Fn() -> bool) -> Result<Taken, Refused> {
+        recursion::take_if(kernel()?, self.0.node(), until, alive)
     }
 
     /// Gives it back once; the last time it is free, and one who waits is woken. Whoever does not have it, a forked copy of its owner say,
@@ -72,7 +81,7 @@ impl RawRLock {
     /// As for [`take`](RawRLock::take), until the call returns.
     pub unsafe fn free(&self) -> bool {
         // Without a list there is nothing that this thread could have taken.
-        kernel().map_or(true, |kernel| recursion::free(&kernel, self.0.node()))
+        kernel().map_or(true, |kernel| recursion::free(kernel, self.0.node()))
     }
 
     /// As [`free`](RawRLock::free), by one who was told of a death and had no occasion to repair anything: the last time, the next is told as
@@ -82,12 +91,12 @@ impl RawRLock {
     /// As for [`free`](RawRLock::free).
     #[cold]
     pub unsafe fn hand_on(&self) -> bool {
-        kernel().map_or(true, |kernel| recursion::hand_on(&kernel, self.0.node()))
+        kernel().map_or(true, |kernel| recursion::hand_on(kernel, self.0.node()))
     }
 
     /// How often the calling thread has it; 0 if another has.
     pub fn depth(&self) -> u32 {
-        kernel().map_or(0, |kernel| recursion::depth(&kernel, self.0.node()))
+        kernel().map_or(0, |kernel| recursion::depth(kernel, self.0.node()))
     }
 
     /// How often its owner has it, whoever that is, as far as shared memory is to be believed.

@@ -32,13 +32,26 @@ use super::word::{self, Refused, Taken};
 /// # Errors
 /// See [`Refused`]; then nothing was counted.
 pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
+    take_if(system, node, until, || true)
+}
+
+/// The same if what it guards is alive, as [`word::take_if`]. It is not asked by who has it already.
+///
+/// # Errors
+/// As [`take`]; [`Refused::Freed`].
+pub fn take_if<S: System>(
+    system: &S,
+    node: &Node,
+    until: Until,
+    alive: impl Fn() -> bool,
+) -> Result<Taken, Refused> {
     if system.holds(node) {
         let deeper = node.depth.load(Relaxed).checked_add(1).ok_or(Refused::TooDeep)?;
         node.depth.store(deeper, Relaxed);
         system.crash_point("recursive: taken once more");
         return Ok(Taken::Whole);
     }
-    let taken = word::take(system, node, until)?;
+    let taken = word::take_if(system, node, until, alive)?;
     let found = if mutant::is("a dead owner's count stays") { node.depth.load(Relaxed) } else { 0 };
     node.depth.store(found + 1, Relaxed);
     system.crash_point("recursive: taken");

@@ -109,12 +109,25 @@ pub trait System {
     /// Whether the list has room for one lock more.
     fn has_room(&self) -> bool;
 
+    /// [Announces](System::announce) the first lock of a thread; nothing is announced, and none given, if it holds any, or something else stands
+    /// in its list.
+    fn announce_first(&self, node: &Node) -> Option<Self::Announced>;
+
+    /// [Announces](System::announce) the only lock of a thread; nothing is announced, and none given, if it does not have it, or has others.
+    fn announce_only(&self, node: &Node) -> Option<Self::Announced>;
+
     /// Enters a lock into the thread's list.
     fn link(&self, node: &Node);
+
+    /// The same after [`announce_first`](System::announce_first).
+    fn link_first(&self, node: &Node, announced: &Self::Announced);
 
     /// Takes a lock off the list; says whether its links were what they should be. (If not, somebody wrote over them; the list is
     /// whole again.)
     fn unlink(&self, node: &Node) -> bool;
+
+    /// The same after [`announce_only`](System::announce_only).
+    fn unlink_only(&self, node: &Node, announced: &Self::Announced) -> bool;
 
     /// Whether the thread has it in its list.
     fn holds(&self, node: &Node) -> bool;
@@ -143,4 +156,105 @@ pub trait System {
 
     /// A place where the victim of a test dies.
     fn crash_point(&self, name: &'static str);
+}
+
+/// A reference to one is one.
+impl<S: System> System for &S {
+    type Announced = S::Announced;
+
+    #[inline(always)]
+    fn thread(&self) -> u32 {
+        (**self).thread()
+    }
+
+    #[inline(always)]
+    fn process(&self) -> u32 {
+        (**self).process()
+    }
+
+    #[inline(always)]
+    fn announce(&self, node: &Node) -> S::Announced {
+        (**self).announce(node)
+    }
+
+    #[inline(always)]
+    fn retract(&self, before: S::Announced) {
+        (**self).retract(before)
+    }
+
+    #[inline(always)]
+    fn has_room(&self) -> bool {
+        (**self).has_room()
+    }
+
+    #[inline(always)]
+    fn announce_first(&self, node: &Node) -> Option<S::Announced> {
+        (**self).announce_first(node)
+    }
+
+    #[inline(always)]
+    fn announce_only(&self, node: &Node) -> Option<S::Announced> {
+        (**self).announce_only(node)
+    }
+
+    #[inline(always)]
+    fn link(&self, node: &Node) {
+        (**self).link(node)
+    }
+
+    #[inline(always)]
+    fn link_first(&self, node: &Node, announced: &S::Announced) {
+        (**self).link_first(node, announced)
+    }
+
+    #[inline(always)]
+    fn unlink(&self, node: &Node) -> bool {
+        (**self).unlink(node)
+    }
+
+    #[inline(always)]
+    fn unlink_only(&self, node: &Node, announced: &S::Announced) -> bool {
+        (**self).unlink_only(node, announced)
+    }
+
+    #[inline(always)]
+    fn holds(&self, node: &Node) -> bool {
+        (**self).holds(node)
+    }
+
+    #[inline(always)]
+    fn wait(&self, word: &AtomicU32, expected: u32, until: Until) -> Woken {
+        (**self).wait(word, expected, until)
+    }
+
+    #[inline(always)]
+    fn wait_at_gate<W: State>(
+        &self,
+        gate: &AtomicU32,
+        state: &W,
+        seen: (W::Seen, usize),
+        until: Until,
+    ) -> Woken {
+        (**self).wait_at_gate(gate, state, seen, until)
+    }
+
+    #[inline(always)]
+    fn nap(&self, times: u32, until: Until) {
+        (**self).nap(times, until)
+    }
+
+    #[inline(always)]
+    fn wake(&self, word: &AtomicU32, most: u32) -> usize {
+        (**self).wake(word, most)
+    }
+
+    #[inline(always)]
+    fn spins(&self) -> u32 {
+        (**self).spins()
+    }
+
+    #[inline(always)]
+    fn crash_point(&self, name: &'static str) {
+        (**self).crash_point(name)
+    }
 }

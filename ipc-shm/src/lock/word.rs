@@ -21,11 +21,13 @@
 //! | `PANICKED` | an owner panicked with the data in its hands | `clear_poison`: 0 |
 //! | `LOST` | nobody has repaired it | |
 //!
-//! `owner` is set after the word was taken and before the guard is given, and cleared after the guard is gone and before the word is freed.
+//! `owner` is set after the word was taken and it was seen that what it guards is there still (a place of an arena may have been freed, and be
+//! another's by now), before the guard is given; and cleared after the guard is gone and before the word is freed.
 //! So a dead owner's word without `owner` means that it died with nothing in its hands: such a lock is simply free.
 //!
 //! | who dies | where | what follows |
 //! |---|---|---|
+//! | who has taken a freed place's word | anywhere | marked by the kernel, but nobody is told: it had nothing in its hands |
 //! | the owner | anywhere | marked by the kernel, which wakes one sleeper; the next to take it is told |
 //! | who frees it | before the word is free | as above, but nobody is told, for the data is whole |
 //! | who frees it | between freeing and waking | the kernel wakes one sleeper: the node is still announced |
@@ -48,6 +50,10 @@ pub const DIED: u32 = 1;
 pub const PANICKED: u32 = 2;
 /// An owner died, and whoever was told has not repaired the data.
 pub const LOST: u32 = 4;
+
+/// How often a taker pauses before it looks again at a lock that somebody has, and twice as often before each further look. Each look takes the word's
+/// cache line away from who has the lock, and what the other does meanwhile it does several times as fast.
+const FIRST_PAUSE: u32 = 16;
 
 /// What a lock was found to be by who has taken it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +89,7 @@ pub enum Refused {
     NoRobustList(i32),
     /// The C library's robust mutexes are laid out otherwise, so that ours cannot stand in the same list; so far are their words from
     /// their entries.
-    OtherLayout(isize),
+    OtherLayout(i32),
 }
 
 /// Takes a lock, and tells the kernel to look after it.
@@ -92,7 +98,62 @@ pub enum Refused {
 /// See [`Refused`]; then it was not taken.
 #[inline(always)]
 pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, Refused> {
-    let me = system.thread();
+    take_if(system, node, until, || true)
+}
+
+/// Takes a lock if what it guards is `alive`, which is asked when the word is taken and nothing is in anybody's hands yet: it has the same answer as
+/// long as the lock is held.
+///
+/// # Errors
+/// See [`Refused`]; [`Refused::Freed`] where it is not alive.
+#[inline(always)]
+pub fn take_if<S: System>(
+    system: &S,
+    node: &Node,
+    until: Until,
+    alive: impl Fn() -> bool,
+) -> Result<Taken, Refused> {
+    if take_at_once(system, node, &alive) {
+        Ok(Taken::Whole)
+    } else {
+        take_in_full(system, node, until, &alive)
+    }
+}
+
+/// The same for the usual case, that the lock is free and whole and the thread has no other; `false`: it was not taken, and
+/// [`take_in_full`] knows why. It calls nothing and gives one bit, so that where it is inlined nothing goes to memory but what must:
+/// each store waits to be done at the next locked instruction.
+#[inline(always)]
+pub fn take_at_once<S: System>(system: &S, node: &Node, alive: impl Fn() -> bool) -> bool {
+    let Some(before) = system.announce_first(node) else { return false };
+    system.crash_point("locker: announced");
+    if node.word.compare_exchange(0, system.thread(), Acquire, Relaxed).is_err() {
+        system.retract(before);
+        return false;
+    }
+    system.crash_point("locker: taken");
+    system.link_first(node, &before);
+    if entered(system, node, before) != 0
+        || !(alive() || mutant::is("a freed place is in the hands of who takes it"))
+    {
+        hand_on(system, node);
+        return false;
+    }
+    own(system, node);
+    true
+}
+
+/// Takes a lock, however it is.
+///
+/// # Errors
+/// As [`take`].
+#[inline(never)]
+pub fn take_in_full<S: System>(
+    system: &S,
+    node: &Node,
+    until: Until,
+    alive: &dyn Fn() -> bool,
+) -> Result<Taken, Refused> {
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
     if system.holds(node) {
         return Err(Refused::AlreadyHeld);
@@ -102,29 +163,31 @@ pub fn take<S: System>(system: &S, node: &Node, until: Until) -> Result<Taken, R
     }
     let before = system.announce(node);
     system.crash_point("locker: announced");
-    let died = match node.word.compare_exchange(0, me, Acquire, Relaxed) {
-        Ok(_) => false,
-        Err(seen) => match contend(system, node, me, seen, until) {
-            Ok(died) => died,
-            Err(refused) => {
-                system.retract(before);
-                return Err(refused);
-            }
-        },
+    let died = match contend(system, node, until) {
+        Ok(died) => died,
+        Err(refused) => {
+            system.retract(before);
+            return Err(refused);
+        }
     };
     system.crash_point("locker: taken");
     system.link(node);
-    system.crash_point("locker: linked");
-    if mutant::is("the announcement is left standing") {
-        return Ok(Taken::Whole);
-    }
-    system.retract(before);
-    let state = node.state.load(Relaxed);
-    if died || state != 0 {
-        return judge(system, node, died, state);
+    let state = entered(system, node, before);
+    let taken = if died || state != 0 { judge(system, node, died, state)? } else { Taken::Whole };
+    if !alive() {
+        hand_on(system, node);
+        return Err(Refused::Freed);
     }
     own(system, node);
-    Ok(Taken::Whole)
+    Ok(taken)
+}
+
+/// It stands in the list: what is known of the data.
+#[inline(always)]
+fn entered<S: System>(system: &S, node: &Node, before: S::Announced) -> u32 {
+    system.crash_point("locker: linked");
+    system.retract(before);
+    node.state.load(Relaxed)
 }
 
 /// From here on the data is in this process's hands.
@@ -156,7 +219,6 @@ fn judge<S: System>(system: &S, node: &Node, died: bool, state: u32) -> Result<T
         free(system, node);
         return Err(Refused::Lost);
     }
-    own(system, node);
     Ok(match state {
         _ if state & DIED != 0 => Taken::OwnerDied(node.dead.load(Relaxed)),
         _ if state & PANICKED != 0 => Taken::Panicked,
@@ -164,16 +226,11 @@ fn judge<S: System>(system: &S, node: &Node, died: bool, state: u32) -> Result<T
     })
 }
 
-/// Takes a word that was not free; whether it is a dead owner's.
-#[cold]
-fn contend<S: System>(
-    system: &S,
-    node: &Node,
-    me: u32,
-    mut seen: u32,
-    until: Until,
-) -> Result<bool, Refused> {
-    let mut spins = system.spins();
+/// Takes the word; whether it is a dead owner's.
+fn contend<S: System>(system: &S, node: &Node, until: Until) -> Result<bool, Refused> {
+    let me = system.thread();
+    let mut seen = node.word.load(Relaxed);
+    let mut looks = 0;
     let mut slept = 0;
     loop {
         let owner = seen & OWNER;
@@ -192,9 +249,9 @@ fn contend<S: System>(
         if until == Until::Now {
             return Err(Refused::Busy);
         }
-        if spins > 0 && seen & WAITERS == 0 {
-            spins -= 1;
-            spin_loop();
+        if looks < system.spins() && seen & WAITERS == 0 {
+            (0..FIRST_PAUSE << looks).for_each(|_| spin_loop());
+            looks += 1;
             seen = node.word.load(Relaxed);
             continue;
         }
@@ -249,6 +306,20 @@ pub fn poison<S: System>(system: &S, node: &Node) {
 /// A thread that does not have it, a forked copy of its owner say, changes nothing.
 #[inline(always)]
 pub fn free<S: System>(system: &S, node: &Node) -> bool {
+    // As with taking: the usual case first.
+    if node.state.load(Relaxed) & DIED == 0
+        && let Some(before) = system.announce_only(node)
+    {
+        lets_go(system, node);
+        let whole = system.unlink_only(node, &before);
+        unlinked(system, node, before);
+        return whole;
+    }
+    free_in_full(system, node)
+}
+
+#[inline(never)]
+fn free_in_full<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
     }
@@ -263,6 +334,7 @@ pub fn free<S: System>(system: &S, node: &Node) -> bool {
 
 /// As [`free`], by one who had no occasion to repair anything: the next is told what this one was told.
 #[cold]
+#[inline(never)]
 pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
@@ -271,24 +343,41 @@ pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     let_go(system, node)
 }
 
-#[inline(always)]
 fn let_go<S: System>(system: &S, node: &Node) -> bool {
+    let before = system.announce(node);
+    lets_go(system, node);
+    let whole = system.unlink(node);
+    unlinked(system, node, before);
+    whole
+}
+
+/// Before it is taken off the list.
+#[inline(always)]
+fn lets_go<S: System>(system: &S, node: &Node) {
     compiler_fence(SeqCst);
     node.owner.store(0, Relaxed);
     compiler_fence(SeqCst);
     system.crash_point("unlocker: lets the data go");
-    let before = system.announce(node);
-    let whole = system.unlink(node);
+}
+
+/// It is off the list.
+#[inline(always)]
+fn unlinked<S: System>(system: &S, node: &Node, before: S::Announced) {
     system.crash_point("unlocker: unlinked");
-    if node.word.compare_exchange(system.thread(), 0, Release, Relaxed).is_err() {
-        pass_on(system, node);
+    match node.word.compare_exchange(system.thread(), 0, Release, Relaxed) {
+        Ok(_) => system.retract(before),
+        Err(_) => pass_on_and_retract(system, node, before),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn pass_on_and_retract<S: System>(system: &S, node: &Node, before: S::Announced) {
+    pass_on(system, node);
     system.retract(before);
-    whole
 }
 
 /// Frees a word on which somebody may sleep, and wakes one.
-#[cold]
 fn pass_on<S: System>(system: &S, node: &Node) {
     let leave = if mutant::is("the bit goes when the lock is freed") { 0 } else { WAITERS };
     node.word.fetch_and(leave, SeqCst);

@@ -142,12 +142,24 @@ impl Claim {
             ));
         }
         if element != self.element {
-            return foreign(format!("its elements are of another type than {}", self.name));
+            return foreign(format!("its elements are of another type than {}", self.called()));
         }
         match (guard, self.guard) {
             (guard, given) if guard == given => Ok(()),
             (0, _) => foreign("it is guarded by its own lock, and another one came with it".into()),
             _ => foreign("it is guarded by another lock, which did not come with it".into()),
+        }
+    }
+
+    /// What the user calls the type of an element, where what stands in memory is one of this crate's own.
+    fn called(self) -> &'static str {
+        match self.kind {
+            // `[u32; 2]`, the integer and zeros behind it; or the cell of a `bool`.
+            Kind::Atomic => {
+                self.name.strip_prefix('[').and_then(|cell| cell.split(';').next()).unwrap_or("bool")
+            }
+            _ if self.name.ends_with("::ListWord") => "those of a list",
+            _ => self.name,
         }
     }
 

@@ -150,15 +150,28 @@ impl Object {
         Object { segment, lock, data: lock, len: 0, ticket: None, maker: None }
     }
 
-    /// The object that a message has brought.
+    /// The object that a message has brought. One that was freed on its way is brought as one that is freed for ever: whoever uses it is told, and the rest
+    /// of the message is not lost.
+    ///
+    /// # Errors
+    /// [`Error::NotASegment`]; [`Error::Freed`] of what is never freed.
+    pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: Option<&Lock>) -> Result<Object> {
+        let (segment, entry) = (arrived.segment.clone(), arrived.entry);
+        if given.is_some_and(|lock| lock.place().is_freed()) {
+            return Ok(Object::freed(segment, entry, kind));
+        }
+        match Object::claimed(arrived, Claim::of::<T>(kind, given)) {
+            Err(Error::Freed) if matches!(kind, Kind::Value | Kind::Array) => {
+                Ok(Object::freed(segment, entry, kind))
+            }
+            found => found,
+        }
+    }
+
+    /// The object that a message has brought, by what it is claimed to be.
     ///
     /// # Errors
     /// [`Error::NotASegment`]; [`Error::Freed`].
-    pub(crate) fn arrived<T: Pod>(arrived: Arrived, kind: Kind, given: Option<&Lock>) -> Result<Object> {
-        Object::claimed(arrived, Claim::of::<T>(kind, given))
-    }
-
-    /// The same by what it is claimed to be.
     pub(crate) fn claimed(arrived: Arrived, claim: Claim) -> Result<Object> {
         let Arrived { segment, entry, generation } = arrived;
         if entry == 0 {
@@ -168,6 +181,19 @@ impl Object {
         let spot = arena::find(&segment, ticket, claim)?;
         let lock = ticket.lock();
         Ok(Object { segment, lock, data: spot.data, len: spot.len, ticket: Some(ticket), maker: None })
+    }
+
+    /// An object of which nothing is there any more: its generation is none that an object has, and its data is not looked at.
+    fn freed(segment: Segment, entry: u32, kind: Kind) -> Object {
+        let len = usize::from(kind == Kind::Value);
+        Object {
+            segment,
+            lock: LOCK,
+            data: 0,
+            len,
+            ticket: Some(Ticket { entry, generation: 0 }),
+            maker: None,
+        }
     }
 
     pub(crate) fn segment(&self) -> &Segment {

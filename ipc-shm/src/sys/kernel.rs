@@ -10,12 +10,12 @@ use std::time::Duration;
 use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::time::Until;
 
-use super::robust_list::{NoList, Thread};
+use super::robust_list::{Announced, Thread};
 use crate::gate::State;
 use crate::lock::system::{Node, System, WAITERS, Woken};
 
-/// How often a taker looks before it sleeps: as std's mutex does.
-const SPINS: u32 = 100;
+/// How often a taker looks before it sleeps: with the pauses between (`lock/word.rs`) it is about as long as falling asleep and being woken.
+const SPINS: u32 = 5;
 
 /// Where the kernel does not pass a dead thread's wake-up on, each sleeper looks again after this time.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -23,60 +23,68 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Half of the shortest [nap](System::nap); the longest is 100 ms.
 const SHORTEST: Duration = Duration::from_micros(50);
 
-/// The calling thread and its kernel.
-#[derive(Clone, Copy)]
-pub(crate) struct Kernel(&'static Thread);
-
-impl Kernel {
-    /// # Errors
-    /// The thread has no robust list that locks can stand in.
-    #[inline]
-    pub(crate) fn current() -> Result<Kernel, NoList> {
-        Thread::current().map(Kernel)
-    }
-}
-
-impl System for Kernel {
-    type Announced = usize;
+/// The calling thread, and its kernel.
+impl System for Thread {
+    type Announced = Announced;
 
     #[inline]
     fn thread(&self) -> u32 {
-        self.0.number()
+        self.number()
     }
 
     #[inline]
     fn process(&self) -> u32 {
-        self.0.process()
+        self.process()
     }
 
     #[inline]
-    fn announce(&self, node: &Node) -> usize {
-        self.0.announce(node)
+    fn announce(&self, node: &Node) -> Announced {
+        self.announce(node)
     }
 
     #[inline]
-    fn retract(&self, before: usize) {
-        self.0.retract(before);
+    fn retract(&self, before: Announced) {
+        self.retract(before);
     }
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.0.has_room()
+        self.has_room()
+    }
+
+    #[inline]
+    fn announce_first(&self, node: &Node) -> Option<Announced> {
+        self.announce_first(node)
+    }
+
+    #[inline]
+    fn announce_only(&self, node: &Node) -> Option<Announced> {
+        self.announce_only(node)
     }
 
     #[inline]
     fn link(&self, node: &Node) {
-        self.0.link(node);
+        self.link(node);
+    }
+
+    #[inline]
+    fn link_first(&self, node: &Node, announced: &Announced) {
+        self.link_first(node, announced);
     }
 
     #[inline]
     fn unlink(&self, node: &Node) -> bool {
-        self.0.unlink(node)
+        self.unlink(node)
+    }
+
+    #[inline]
+    fn unlink_only(&self, node: &Node, announced: &Announced) -> bool {
+        self.unlink_only(node, announced)
     }
 
     #[inline]
     fn holds(&self, node: &Node) -> bool {
-        self.0.holds(node)
+        self.holds(node)
     }
 
     fn wait(&self, word: &AtomicU32, expected: u32, until: Until) -> Woken {

@@ -65,12 +65,17 @@ pub(super) fn within<T>(segment: &Segment, at: usize, len: usize) -> Option<NonN
 /// Whether what there was has gone.
 #[inline(always)]
 fn is_over((now, generation): (NonNull<AtomicU32>, u32)) -> bool {
-    // SAFETY: in the mapping of a place's segment, or of the lock's that was given to it, which both are there as long as the place.
+    // SAFETY: in the mapping of a place's segment, or of the lock's that was given to it, which both are there as long as the place; or a static.
     unsafe { now.as_ref() }.load(Acquire) != generation
 }
 
 fn alive(object: &Object) -> Alive {
+    /// No object's generation is 0: this one is over, and stays so.
+    static OVER: AtomicU32 = AtomicU32::new(1);
     let ticket = object.ticket()?;
+    if ticket.generation == 0 {
+        return Some((NonNull::from(&OVER), 0));
+    }
     Some((NonNull::from(object.segment().word(ticket.alive())), ticket.generation))
 }
 
@@ -134,7 +139,8 @@ impl<T: ?Sized> Place<T> {
     /// Whether the object, or the lock that guards it, was freed in its arena.
     #[inline(always)]
     pub(crate) fn is_freed(&self) -> bool {
-        self.alive.is_some_and(is_over) || self.lock_alive.is_some_and(is_over)
+        (self.alive.is_some() | self.lock_alive.is_some())
+            && (self.alive.is_some_and(is_over) || self.lock_alive.is_some_and(is_over))
     }
 
     #[inline]
@@ -143,33 +149,33 @@ impl<T: ?Sized> Place<T> {
         unsafe { self.lock.as_ref() }
     }
 
+    /// Takes the lock, if it is free and whole and the thread has no other: the usual case. Otherwise [`take`](Place::take) says why not.
     #[inline(always)]
-    pub(crate) fn take(&self, until: Until) -> Result<(Taken, Held<'_, T>), Refused> {
+    pub(crate) fn take_at_once(&self) -> Option<Held<'_, T>> {
         // Before as well: it is not taken in vain, then, but for a race.
+        // SAFETY: as in `take`.
+        let taken = !self.is_freed() && unsafe { self.lock().take_at_once(|| !self.is_freed()) };
+        taken.then(|| self.held())
+    }
+
+    #[inline(never)]
+    pub(crate) fn take(&self, until: Until) -> Result<(Taken, Held<'_, T>), Refused> {
         if self.is_freed() {
             return Err(Refused::Freed);
         }
         // SAFETY: `Held` borrows the place, and so keeps the segment mapped; where it is forgotten, the segment finds the lock in the
         // thread's list and stays mapped (`robust_list::holds_within`).
-        let taken = unsafe { self.lock().take(until) };
-        if self.is_freed() {
-            return Err(self.stale(taken));
+        let taken = unsafe { self.lock().take_in_full(until, &|| !self.is_freed()) };
+        match taken {
+            Ok(taken) => Ok((taken, self.held())),
+            // Whoever has it, it is another object's.
+            Err(_) if self.is_freed() => Err(Refused::Freed),
+            Err(refused) => Err(refused),
         }
-        Ok((taken?, Held { place: self, hand_on: false, thread: PhantomData }))
     }
 
-    /// It is freed: the lock, if it was taken, is another object's by now.
-    #[cold]
-    fn stale(&self, taken: Result<Taken, Refused>) -> Refused {
-        match taken {
-            Ok(_) => {
-                // SAFETY: the memory is mapped as long as `self` is there.
-                unsafe { self.lock().hand_on() };
-                Refused::Freed
-            }
-            // Whoever has it, it is another object's.
-            Err(_) => Refused::Freed,
-        }
+    fn held(&self) -> Held<'_, T> {
+        Held { place: self, hand_on: false, thread: PhantomData }
     }
 
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
@@ -207,15 +213,10 @@ impl<T: ?Sized> Place<T> {
             return Err(Refused::Freed);
         }
         // SAFETY: as in `take`.
-        let taken = unsafe { self.rlock().take(until) };
-        if self.is_freed() {
-            if taken.is_ok() {
-                // SAFETY: the memory is mapped as long as `self` is there.
-                unsafe { self.rlock().hand_on() };
-            }
-            return Err(Refused::Freed);
+        match unsafe { self.rlock().take_if(until, || !self.is_freed()) } {
+            Err(_) if self.is_freed() => Err(Refused::Freed),
+            taken => taken,
         }
-        taken
     }
 
     /// Gives back once what [`take_again`](Place::take_again) took.

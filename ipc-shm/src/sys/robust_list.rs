@@ -9,12 +9,13 @@
 //!
 //! glibc enters its mutexes at the front, and so never between ours; what it writes when it takes one off (the link back of the next
 //! entry) goes to the anchor at the farthest. So between anchor and head stands what this module has put there, and it keeps a
-//! *mirror* of that in memory of its own: the entries lie in shared memory, and no pointer is followed that only shared memory knows.
+//! *mirror* of that in memory of its own (`lock/mirror.rs`), to which the anchor belongs: the entries lie in shared memory, and no pointer is followed
+//! that only shared memory knows.
 //!
 //! | state of a thread | means | left by |
 //! |---|---|---|
 //! | none | it has not locked anything | [`Thread::current`]: finds glibc's head (or registers one), puts the anchor there |
-//! | in the list | `held` is what stands behind the anchor | the thread's end |
+//! | in the list | the mirror is what stands behind the anchor | the thread's end |
 //! | a fork's copy | the page of [`Incarnation`] is another | [`Thread::current`]: what its parent holds is not its own; as *none* |
 //! | ended, holding nothing | its anchor is off the list | another thread takes the record over |
 //! | ended, holding something | the kernel has marked it | the record stays, unused |
@@ -25,11 +26,12 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
 
 use ipc_core::primitive::process::Incarnation;
 
+use crate::lock::mirror::Mirror;
 #[cfg(feature = "crash-points")]
 use crate::lock::system::OWNER;
 use crate::lock::system::{Node, WORD_OFFSET};
@@ -45,18 +47,38 @@ struct Head {
     pending: AtomicUsize,
 }
 
+impl Head {
+    /// Its address as the end of the list.
+    #[inline]
+    fn entry(&self) -> usize {
+        ptr::from_ref(self) as usize
+    }
+
+    #[inline]
+    fn announce(&'static self, node: &Node) -> Announced {
+        let before = self.pending.load(Relaxed);
+        self.pending.store(node.entry(), Relaxed);
+        // The kernel looks at what this thread has done, in the order of its instructions: only the compiler must keep it.
+        compiler_fence(SeqCst);
+        Announced { head: self, before }
+    }
+}
+
+/// What was announced before, and where: it is not asked for a second time.
+pub(crate) struct Announced {
+    head: &'static Head,
+    before: usize,
+}
+
 /// What is kept of a thread; see the module's documentation. What every lock needs comes first, in as few cache lines as it fits in.
 #[repr(C, align(64))]
 pub(crate) struct Thread {
-    incarnation: Cell<Option<Incarnation>>,
+    incarnation: Cell<Incarnation>,
     head: AtomicPtr<Head>,
-    /// How many of `held` are in use.
-    count: AtomicUsize,
     /// The thread, and its process; 0: the record is free.
     number: AtomicU32,
     process: AtomicU32,
-    anchor: Node,
-    held: [AtomicUsize; MOST],
+    held: Mirror<{ MOST - 1 }>,
     /// For a thread that had none.
     own: Head,
     next: AtomicPtr<Thread>,
@@ -68,7 +90,7 @@ pub(crate) enum NoList {
     /// The kernel, or a sandbox, refuses to tell.
     Refused(i32),
     /// The C library's mutexes have another layout: from entry to word it is so far.
-    Offset(isize),
+    Offset(i32),
 }
 
 /// All records there are.
@@ -90,7 +112,7 @@ impl Drop for End {
         }
         // SAFETY: records are never freed, and this one is this thread's.
         let thread = unsafe { &*thread };
-        if thread.is_current() && thread.count.load(Relaxed) == 0 {
+        if thread.is_current() && thread.held.newest() == thread.end() {
             thread.leave();
             thread.number.store(0, Release);
         }
@@ -101,20 +123,19 @@ impl Thread {
     /// The calling thread's record.
     #[inline]
     pub(crate) fn current() -> Result<&'static Thread, NoList> {
-        let thread = CURRENT.get();
-        if !thread.is_null() {
-            // SAFETY: records are never freed, and `CURRENT` holds nothing else.
-            let thread = unsafe { &*thread };
-            if thread.is_current() {
-                return Ok(thread);
-            }
-        }
-        Thread::enter()
+        Thread::known().map_or_else(Thread::enter, Ok)
+    }
+
+    /// The calling thread's record, if it has one already.
+    #[inline]
+    pub(crate) fn known() -> Option<&'static Thread> {
+        // SAFETY: records are never freed, and `CURRENT` holds nothing else.
+        unsafe { CURRENT.get().as_ref() }.filter(|thread| thread.is_current())
     }
 
     #[inline]
     fn is_current(&self) -> bool {
-        self.incarnation.get().is_some_and(Incarnation::is_this)
+        self.incarnation.get().is_this()
     }
 
     #[cold]
@@ -140,13 +161,14 @@ impl Thread {
         let offset = unsafe { (*head).offset };
         if offset != WORD_OFFSET {
             thread.number.store(0, Release);
-            return Err(NoList::Offset(offset));
+            return Err(NoList::Offset(offset.try_into().unwrap_or(i32::MAX)));
         }
         thread.head.store(head, Relaxed);
-        thread.count.store(0, Relaxed);
-        thread.process.store(std::process::id(), Relaxed);
+        // Whatever its last thread held, or the parent of a copy: before it says whose it is.
+        thread.held.empty(head as usize);
+        thread.process.store(std::process::id(), Release);
         thread.join();
-        thread.incarnation.set(Some(Incarnation::this()));
+        thread.incarnation.set(Incarnation::this());
         CURRENT.set(thread);
         // A thread that is ending already keeps its record for good.
         let _ = END.try_with(|_| ());
@@ -170,12 +192,10 @@ impl Thread {
         }
         let fresh = Box::leak(Box::new(Thread {
             head: AtomicPtr::new(ptr::null_mut()),
-            anchor: Node::new(),
-            count: AtomicUsize::new(0),
-            held: [const { AtomicUsize::new(0) }; MOST],
+            held: Mirror::new(),
             number: AtomicU32::new(me),
             process: AtomicU32::new(0),
-            incarnation: Cell::new(None),
+            incarnation: Cell::new(Incarnation::this()),
             own: Head { next: AtomicUsize::new(0), offset: WORD_OFFSET, pending: AtomicUsize::new(0) },
             next: AtomicPtr::new(ptr::null_mut()),
         }));
@@ -190,21 +210,20 @@ impl Thread {
     }
 
     #[inline]
-    fn head(&self) -> &Head {
-        // SAFETY: set by `enter` to the thread's head, which is there as long as the thread is.
+    fn head(&self) -> &'static Head {
+        // SAFETY: set by `enter` to the thread's head, which is there as long as the thread is; no other asks for it.
         unsafe { &*self.head.load(Relaxed) }
     }
 
     /// Puts the anchor at the end of the list.
     fn join(&self) {
         let head = ptr::from_ref(self.head()) as usize;
-        let anchor = self.anchor.entry();
+        let anchor = self.held.anchor().entry();
         let mut last = head;
         for _ in 0..=2 * MOST {
             let next = next_of(last) & !1;
             if next == anchor {
                 // A copy by clone, where the C library has not emptied the list.
-                self.anchor.next.store(head, Relaxed);
                 return;
             }
             if next == head {
@@ -212,16 +231,15 @@ impl Thread {
             }
             last = next;
         }
-        self.anchor.next.store(head, Relaxed);
-        self.anchor.prev.store(last, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.held.anchor().prev.store(last, Relaxed);
+        compiler_fence(SeqCst);
         set_next(last, anchor);
     }
 
     /// Takes the anchor off the list; nothing stands behind it.
     fn leave(&self) {
         let head = ptr::from_ref(self.head()) as usize;
-        let anchor = self.anchor.entry();
+        let anchor = self.held.anchor().entry();
         let mut at = head;
         for _ in 0..=2 * MOST {
             let next = next_of(at) & !1;
@@ -248,19 +266,14 @@ impl Thread {
 
     /// Announces a node; gives what was announced before.
     #[inline]
-    pub(crate) fn announce(&self, node: &Node) -> usize {
-        let head = self.head();
-        let before = head.pending.load(Relaxed);
-        head.pending.store(node.entry(), Relaxed);
-        // The kernel looks at what this thread has done, in the order of its instructions: only the compiler must keep it.
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        before
+    pub(crate) fn announce(&self, node: &Node) -> Announced {
+        self.head().announce(node)
     }
 
     #[inline]
-    pub(crate) fn retract(&self, before: usize) {
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.head().pending.store(before, Relaxed);
+    pub(crate) fn retract(&self, announced: Announced) {
+        compiler_fence(SeqCst);
+        announced.head.pending.store(announced.before, Relaxed);
     }
 
     /// For who is about to be killed by a test: takes its announcement back, unless it has that word, as kernels before 6.2 would not look at it.
@@ -273,21 +286,36 @@ impl Thread {
         let word = pending.wrapping_add_signed(WORD_OFFSET) as *const AtomicU32;
         // SAFETY: what this thread has announced is a node, and mapped.
         if unsafe { (*word).load(Relaxed) } & OWNER != self.number() {
-            self.retract(0);
+            self.head().pending.store(0, Relaxed);
         }
+    }
+
+    /// Announces a node if the thread holds nothing, glibc's mutexes included.
+    #[inline]
+    pub(crate) fn announce_first(&self, node: &Node) -> Option<Announced> {
+        let head = self.head();
+        let none =
+            self.held.newest() == head.entry() && head.next.load(Relaxed) == self.held.anchor().entry();
+        none.then(|| head.announce(node))
+    }
+
+    /// Announces a node if it is the only lock that the thread holds.
+    #[inline]
+    pub(crate) fn announce_only(&self, node: &Node) -> Option<Announced> {
+        self.held.holds_only(node.entry()).then(|| self.head().announce(node))
     }
 
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        let count = self.count.load(Relaxed);
-        let first = self.head().next.load(Relaxed);
-        if first == self.anchor.entry() { count < MOST } else { count + self.of_others() < MOST }
+        let alone = self.head().next.load(Relaxed) == self.held.anchor().entry();
+        let others = if alone { 0 } else { self.of_others() };
+        self.held.len(self.end()) + others < MOST
     }
 
     /// How many stand before the anchor: there is no telling how many glibc has put there since.
     #[cold]
     fn of_others(&self) -> usize {
-        let (head, anchor) = (ptr::from_ref(self.head()) as usize, self.anchor.entry());
+        let (head, anchor) = (ptr::from_ref(self.head()) as usize, self.held.anchor().entry());
         let mut at = next_of(head) & !1;
         let mut count = 0;
         while at != anchor && at != head && count < MOST {
@@ -299,73 +327,56 @@ impl Thread {
 
     #[inline]
     pub(crate) fn link(&self, node: &Node) {
-        let count = self.count.load(Relaxed);
-        let behind = self.behind(count);
-        // Before it is in the list: whoever unmaps memory must find it.
-        self.held[count].store(node.entry(), Release);
-        self.count.store(count + 1, Release);
-        node.next.store(behind, Relaxed);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        self.anchor.next.store(node.entry(), Relaxed);
+        self.held.put(node.entry(), self.end(), |behind| node.point_at(behind));
     }
 
-    /// What stands behind the one that is the `count`th from the end: an older one of ours, or the head.
+    /// The same of the first one.
     #[inline]
-    fn behind(&self, count: usize) -> usize {
-        match count {
-            0 => self.head.load(Relaxed) as usize,
-            _ => self.held[count - 1].load(Relaxed),
-        }
+    pub(crate) fn link_first(&self, node: &Node, announced: &Announced) {
+        node.point_at(announced.head.entry());
+        self.held.put_first(node.entry());
     }
 
     /// Takes a node off the list; `false`: its link was not what it should be, and the list is mended.
     #[inline]
     pub(crate) fn unlink(&self, node: &Node) -> bool {
-        let count = self.count.load(Relaxed);
-        let entry = node.entry();
-        if self.newest(count) == Some(entry) {
-            let behind = self.behind(count - 1);
-            self.anchor.next.store(behind, Relaxed);
-            compiler_fence(std::sync::atomic::Ordering::SeqCst);
-            self.count.store(count - 1, Release);
-            return node.next.load(Relaxed) == behind;
+        if self.held.newest() != node.entry() {
+            return self.unlink_older(node.entry());
         }
-        self.unlink_below(entry, count)
+        let behind = self.held.take_newest(self.end());
+        node.points_at(behind)
+    }
+
+    /// The same for the only one.
+    #[inline]
+    pub(crate) fn unlink_only(&self, node: &Node, announced: &Announced) -> bool {
+        let end = announced.head.entry();
+        self.held.take_only(end);
+        node.points_at(end)
     }
 
     /// The same for one that is not the newest.
     #[cold]
-    fn unlink_below(&self, entry: usize, count: usize) -> bool {
-        let Some(at) = (0..count).rev().find(|at| self.held[*at].load(Relaxed) == entry) else { return true };
-        let behind = self.behind(at);
-        let whole = next_of(entry) == behind;
-        // The newer one is held, so its memory is mapped (`holds_within`).
-        set_next(self.held[at + 1].load(Relaxed), behind);
-        compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        for place in at..count - 1 {
-            self.held[place].store(self.held[place + 1].load(Relaxed), Release);
-        }
-        self.count.store(count - 1, Release);
+    fn unlink_older(&self, entry: usize) -> bool {
+        let mut whole = true;
+        self.held.take_older(entry, self.end(), |newer, behind| {
+            whole = next_of(entry) == behind;
+            // The newer one is held, so its memory is mapped (`holds_within`).
+            set_next(newer, behind);
+            compiler_fence(SeqCst);
+        });
         whole
     }
 
     #[inline]
     pub(crate) fn holds(&self, node: &Node) -> bool {
-        let entry = node.entry();
-        let count = self.count.load(Relaxed);
-        self.newest(count) == Some(entry) || self.holds_below(entry, count)
+        self.held.holds(node.entry())
     }
 
-    /// The same for one that is not the newest.
-    #[cold]
-    fn holds_below(&self, entry: usize, count: usize) -> bool {
-        self.held.iter().take(count).any(|held| held.load(Relaxed) == entry)
-    }
-
-    /// The entry of the newest of so many, if there is one.
+    /// What stands behind the oldest: the head.
     #[inline]
-    fn newest(&self, count: usize) -> Option<usize> {
-        self.held.get(count.wrapping_sub(1)).map(|held| held.load(Relaxed))
+    fn end(&self) -> usize {
+        self.head.load(Relaxed) as usize
     }
 }
 
@@ -376,9 +387,8 @@ pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
     while !at.is_null() {
         // SAFETY: records are never freed.
         let thread = unsafe { &*at };
-        let here = thread.number.load(Acquire) != 0 && thread.process.load(Relaxed) == std::process::id();
-        let count = thread.count.load(Acquire).min(MOST);
-        if here && thread.held[..count].iter().any(|held| range.contains(&held.load(Acquire))) {
+        let here = thread.number.load(Acquire) != 0 && thread.process.load(Acquire) == std::process::id();
+        if here && thread.held.holds_within(&range) {
             return true;
         }
         at = thread.next.load(Acquire);
@@ -391,6 +401,20 @@ impl Node {
     #[inline]
     fn entry(&self) -> usize {
         ptr::from_ref(&self.next) as usize
+    }
+
+    /// Links it to what is to stand behind it, before it is in the list.
+    #[inline]
+    fn point_at(&self, behind: usize) {
+        self.next.store(behind, Relaxed);
+        compiler_fence(SeqCst);
+    }
+
+    /// Whether it is linked to that still, when it is off the list.
+    #[inline]
+    fn points_at(&self, behind: usize) -> bool {
+        compiler_fence(SeqCst);
+        self.next.load(Relaxed) == behind
     }
 }
 

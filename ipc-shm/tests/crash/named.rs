@@ -307,3 +307,44 @@ fn heirs_of_names_killed_at_points() {
 fn reapers_killed_at_points() {
     killed_at_points(Part::Reaper, &["reaper", "remover"]);
 }
+
+/// Has the reaper die when it has answered for a name that is not made yet, and the next one at its birth: it is started by nobody but the maker that looks again,
+/// for no other name is made. Now and then the first one dies too late for that.
+fn dies_before_its_name_is_made(method: String) {
+    let points = mine();
+    let _leaks = leaks().allow(1, 5, 0);
+    // So that it has time to die.
+    points.stall("name: published");
+    for round in 0..20 {
+        let prefix = format!("crash-told-{}-{round}", std::process::id());
+        let family = Family { context: context(&method), key: AuthKey::random().unwrap(), prefix };
+        let died = || [points.kills("reaper: owner answered"), points.kills("reaper: born")];
+        let before = died();
+        points.arm_both("reaper: owner answered", "reaper: born");
+        let had = Atomic::new(0).unwrap();
+        let owner = family.start(keep, (family.name("own"), had.clone()));
+        let made = wait_until(GENEROUS, || had.load(Acquire) == 1);
+        let now = died();
+        points.disarm();
+        end(owner);
+        assert!(made && now[0] > before[0], "made: {made}, died: {now:?}");
+        family.next("own");
+        family.is_clean(&[]);
+        if now[1] > before[1] {
+            return;
+        }
+    }
+    panic!("who makes a name does not notice that nobody looks after it");
+}
+
+#[test]
+fn a_reaper_that_dies_before_its_name_is_made_is_replaced() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _leaks = leaks();
+    let crash = crash_points();
+    for method in METHODS {
+        let killer = program(&crash, "", dies_before_its_name_is_made, (method.to_owned(),));
+        killer.join().unwrap_or_else(|error| panic!("{method}: {error}"));
+        kills(&format!("reaper: owner answered, before the name, {method}"), 1);
+    }
+}

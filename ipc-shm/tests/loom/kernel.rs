@@ -262,13 +262,30 @@ impl System for Thread {
         self.held.iter().any(|held| held.get().is_null())
     }
 
+    fn announce_first(&self, node: &Node) -> Option<*const Node> {
+        self.held.iter().all(|held| held.get().is_null()).then(|| self.announce(node))
+    }
+
+    fn announce_only(&self, node: &Node) -> Option<*const Node> {
+        let only = |held: &Cell<*const Node>| held.get().is_null() || ptr::eq(held.get(), node);
+        (self.holds(node) && self.held.iter().all(only)).then(|| self.announce(node))
+    }
+
     fn link(&self, node: &Node) {
         self.held.iter().find(|held| held.get().is_null()).unwrap().set(node);
+    }
+
+    fn link_first(&self, node: &Node, _announced: &*const Node) {
+        self.link(node);
     }
 
     fn unlink(&self, node: &Node) -> bool {
         self.held.iter().find(|held| ptr::eq(held.get(), node)).unwrap().set(ptr::null());
         true
+    }
+
+    fn unlink_only(&self, node: &Node, _announced: &*const Node) -> bool {
+        self.unlink(node)
     }
 
     fn holds(&self, node: &Node) -> bool {

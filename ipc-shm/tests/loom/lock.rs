@@ -324,3 +324,44 @@ fn an_owner_dies_while_one_gives_up() {
 fn mutant_who_gives_up_takes_the_bit_along() {
     mutant::with("who gives up takes the bit along", || model(|| _ = in_a_hurry("", "")));
 }
+
+/// One who has the lock for a change, and one whose handle is stale, for what stood there was freed. That one dies, but has nothing in its hands, so
+/// nobody is told.
+fn one_is_stale(dies_at: &'static str) -> bool {
+    let (kernel, locked) = (Kernel::new(), Locked::new());
+    let theirs = locked.clone();
+    let stale = Thread::start(&kernel, 2, dies_at, move |thread| {
+        let taken = word::take_if(thread, &theirs.node, Until::Forever, || false);
+        assert_eq!(taken, Err(Refused::Freed));
+    });
+    let taken = Thread::run(&kernel, 1, "", |thread| locked.add(thread).unwrap()).unwrap();
+    assert_eq!(taken, Taken::Whole, "it was told of one who had nothing in its hands");
+    let died = stale.join().unwrap().is_none();
+    let again = Thread::run(&kernel, 3, "", |thread| locked.add(thread).unwrap()).unwrap();
+    assert_eq!(again, Taken::Whole, "it was told of one who had nothing in its hands");
+    locked.check(&kernel);
+    died
+}
+
+#[test]
+fn who_takes_a_freed_place_dies_anywhere() {
+    dies_at_each(
+        &[
+            "locker: announced",
+            "locker: taken",
+            "locker: linked",
+            "owner: hands it on",
+            "unlocker: lets the data go",
+            "unlocker: unlinked",
+        ],
+        one_is_stale,
+    );
+}
+
+#[test]
+#[should_panic]
+fn mutant_a_freed_place_is_in_the_hands_of_who_takes_it() {
+    mutant::with("a freed place is in the hands of who takes it", || {
+        model(|| _ = one_is_stale("owner: has the data"))
+    });
+}
