@@ -390,6 +390,7 @@ fn the_death_of_the_other_side_is_noticed_asleep() {
     while sender.try_send(0).is_ok() {}
     child.kill().unwrap();
     assert!(sender.send(0).unwrap_err().error().is_disconnected());
+    assert!(sender.try_send_bytes(&[]).unwrap_err().is_disconnected());
     child.join().unwrap_err();
 }
 
