@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Context, Packed, spawn};
+use ipc_core::{Context, Packed};
 use ipc_shm::Arena;
 use ipc_shm::modelled::scribble;
 use ipc_sync::modelled::segment_of_ring;
@@ -379,17 +379,18 @@ fn sleep_with(_receiver: RingReceiver<u8>) {
 fn the_death_of_the_other_side_is_noticed_asleep() {
     let _leaks = leaks();
     let (sender, mut receiver) = small::<u8>();
-    let child = spawn(send_and_wait, (sender,)).unwrap();
+    let child = Context::exec().spawn(send_and_wait, (sender,)).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
     child.kill().unwrap();
     assert!(receiver.recv().unwrap_err().is_disconnected());
     assert!(receiver.recv().unwrap_err().is_disconnected());
     child.join().unwrap_err();
     let (mut sender, receiver) = small::<u8>();
-    let child = spawn(sleep_with, (receiver,)).unwrap();
+    let child = Context::exec().spawn(sleep_with, (receiver,)).unwrap();
     while sender.try_send(0).is_ok() {}
     child.kill().unwrap();
     assert!(sender.send(0).unwrap_err().error().is_disconnected());
+    assert!(sender.try_send_bytes(&[]).unwrap_err().is_disconnected());
     child.join().unwrap_err();
 }
 
@@ -397,7 +398,7 @@ fn the_death_of_the_other_side_is_noticed_asleep() {
 fn the_death_of_the_other_side_is_noticed_by_tries() {
     let _leaks = leaks();
     let (sender, mut receiver) = small::<u8>();
-    let child = spawn(send_and_wait, (sender,)).unwrap();
+    let child = Context::exec().spawn(send_and_wait, (sender,)).unwrap();
     assert!(wait_until(GENEROUS, || receiver.try_recv().unwrap() == Some(1)));
     child.kill().unwrap();
     assert!(wait_until(GENEROUS, || receiver.try_recv().is_err_and(|error| error.is_disconnected())));
@@ -465,7 +466,7 @@ fn a_senders_descriptor_is_readable_when_there_is_room() {
 fn who_polls_is_told_of_a_death_at_once() {
     let _leaks = leaks();
     let (sender, mut receiver) = small::<u8>();
-    let child = spawn(send_and_wait, (sender,)).unwrap();
+    let child = Context::exec().spawn(send_and_wait, (sender,)).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
     let _ = is_readable(&receiver, Duration::ZERO);
     assert_eq!(receiver.try_recv().unwrap(), None);
@@ -522,7 +523,8 @@ fn a_ring_in_an_arena() {
     let _leaks = leaks();
     let arena = Arena::new(1 << 20).unwrap();
     let (mut sender, receiver) = ring_with::<u64>(1 << 14, &arena).unwrap();
-    let child = spawn(|mut receiver: RingReceiver<u64>| receiver.iter().flatten().sum::<u64>(), (receiver,));
+    let child = Context::exec()
+        .spawn(|mut receiver: RingReceiver<u64>| receiver.iter().flatten().sum::<u64>(), (receiver,));
     sender.send_many(1..=1000).unwrap();
     drop(sender);
     assert_eq!(child.unwrap().join().unwrap(), 500_500);

@@ -106,6 +106,9 @@ impl End {
         mut look: impl FnMut(&Memory) -> Result<Option<T>, Fault>,
     ) -> Result<Option<T>> {
         self.check()?;
+        if self.gone && self.role == Role::Sends {
+            return Err(self.fault(Fault::Closed));
+        }
         match look(&self.memory) {
             Ok(Some(found)) => Ok(Some(found)),
             Ok(None) if self.gone => Err(self.fault(Fault::Closed)),
@@ -157,9 +160,12 @@ impl End {
         }
     }
 
-    /// Nobody is there any more: what was done before that is seen now, and nothing after it.
+    /// Nobody is there any more: what was sent before that is seen now, and nothing after it; and nobody needs what would be sent.
     fn last<T>(&mut self, mut look: impl FnMut(&End) -> Result<Option<T>>) -> Result<Option<T>> {
         self.gone = true;
+        if self.role == Role::Sends {
+            return Err(self.fault(Fault::Closed));
+        }
         look(self)?.map_or_else(|| Err(self.fault(Fault::Closed)), |found| Ok(Some(found)))
     }
 

@@ -10,12 +10,12 @@
 //! |---|---|---|
 //! | the sender, before it has published | the receiver | nothing of the message is seen: what was published is received, then the end |
 //! | the sender, after it, before it has woken anybody | the kernel wakes the receiver | the message is received, then the end |
-//! | the receiver, with a message or without | the sender | its next send gives the value back |
+//! | the receiver, with a message or without | the sender, when it next finds no room | the value comes back, and so does each after it |
 //! | either, while it sleeps or waits | the other | the same |
 //! | an end on its way, that nobody receives | the other | the same |
 //!
 //! "Notices": a sleeper within 100 ms, who polls its descriptor at once, and who tries and finds nothing within 20 µs of tries. An end that is dropped closes
-//! at once. What was sent and not received is lost with the receiver, as with a pipe.
+//! at once. A sender that finds room makes no system call, so it may fill the ring of a dead one before it is told; who polls its descriptor sees it. What was sent and not received is lost with the receiver, as with a pipe.
 //!
 //! # What the other side is trusted with
 //!
