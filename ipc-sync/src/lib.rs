@@ -8,11 +8,19 @@
 //! to a thread (a permit, a seat at a barrier) is entered in a ledger of processes (`ledger.rs`); whoever depends on it looks ten times a second whether
 //! they live.
 
+mod bare;
 mod crash;
 mod error;
+mod event;
 
 pub use error::{Error, Result};
+pub use event::{Event, Pollable};
 pub use ipc_shm::gate;
+
+/// Primitives to be placed in shared memory by whoever has some.
+pub mod raw {
+    pub use crate::event::raw::RawEvent;
+}
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]
