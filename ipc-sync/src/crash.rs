@@ -9,6 +9,16 @@ pub const POINTS: &[&str] = &[
     // events
     "event: counted",
     "event: changed",
+    // conditions
+    "condition waiter: enrolled",
+    "condition waiter: gave the lock back",
+    "condition waiter: steps aside",
+    "condition waiter: has the turn",
+    "condition waiter: notified",
+    "condition waiter: has the lock",
+    "condition waiter: took",
+    "condition waiter: gives up",
+    "condition notifier: gave",
 ];
 
 /// Kills this process, if it is to die here.

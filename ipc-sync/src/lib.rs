@@ -9,16 +9,19 @@
 //! they live.
 
 mod bare;
+mod condition;
 mod crash;
 mod error;
 mod event;
 
+pub use condition::Condition;
 pub use error::{Error, Result};
 pub use event::{Event, Pollable};
 pub use ipc_shm::gate;
 
 /// Primitives to be placed in shared memory by whoever has some.
 pub mod raw {
+    pub use crate::condition::raw::{Outer, RawCondition};
     pub use crate::event::raw::RawEvent;
 }
 

@@ -8,6 +8,8 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "loom/condition.rs"]
+mod condition;
 #[path = "loom/event.rs"]
 mod event;
 #[path = "../../ipc-shm/tests/loom/kernel.rs"]
