@@ -15,3 +15,5 @@ mod event;
 #[path = "../../ipc-shm/tests/loom/kernel.rs"]
 #[allow(dead_code)]
 mod kernel;
+#[path = "loom/latch.rs"]
+mod latch;
