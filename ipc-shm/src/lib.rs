@@ -118,9 +118,9 @@ pub use list::guard::ListGuard;
 pub use list::item::Item;
 pub use list::{Items, ShareableList};
 pub use lock::error::{LockError, OwnerDied, Poisoned};
-pub use lock::guard::{Guard, Guarded, Locking};
+pub use lock::guard::{Guard, Guarded, Locking, Released, ReleasedGuard, Relock};
 pub use lock::handle::Lock;
-pub use lock::recursive::{RLock, RLockGuard};
+pub use lock::recursive::{RLock, RLockGuard, ReleasedRLock};
 #[cfg(feature = "named")]
 pub use named::{memory::SharedMemory, scope::SharedMemoryScope};
 pub use object::{Home, Placed};

@@ -345,3 +345,48 @@ fn a_held_lock_that_is_said_to_be_free() {
     drop(guard);
     assert_eq!(*value.lock().unwrap(), 7);
 }
+
+/// What a condition does between two of its guards: given back, however deep, and had again as it was.
+#[test]
+fn given_back_for_a_while_and_taken_again() {
+    let _leaks = leaks();
+    use ipc_shm::{Released, Relock};
+    let value = Value::new(1_u64).unwrap();
+    let released = value.lock().unwrap().release();
+    assert!(!value.is_locked());
+    let add = |value: Value<u64>| value.update(|n| *n += 1).unwrap();
+    ipc_core::spawn(add, (value.clone(),)).unwrap().join().unwrap();
+    let guard = released.relock().unwrap();
+    assert!(*guard == 2 && value.is_locked());
+    let released = guard.release();
+    // An owner that dies meanwhile is told of.
+    let die = |value: Value<u64>| -> () {
+        let _guard = value.lock().unwrap();
+        std::process::abort();
+    };
+    let child = ipc_core::spawn(die, (value.clone(),)).unwrap();
+    let pid = child.pid();
+    let _: ipc_core::Error = child.join().unwrap_err();
+    let Err(LockError::OwnerDied(died)) = released.relock() else { panic!("nobody was told") };
+    assert_eq!(died.pid(), pid);
+    drop(died.recover());
+
+    let lock = RLock::new().unwrap();
+    let (outer, inner) = (lock.lock().unwrap(), lock.lock().unwrap());
+    let released = inner.release();
+    assert!(!lock.is_locked() && lock.depth() == 0);
+    let free = |lock: RLock| lock.try_lock().is_ok();
+    assert!(ipc_core::spawn(free, (lock.clone(),)).unwrap().join().unwrap());
+    let inner = released.relock().unwrap();
+    assert_eq!(lock.depth(), 2);
+    let released = inner.release();
+    let die = |lock: RLock| -> () {
+        let _guard = lock.lock().unwrap();
+        std::process::abort();
+    };
+    let _: ipc_core::Error = ipc_core::spawn(die, (lock.clone(),)).unwrap().join().unwrap_err();
+    assert!(matches!(released.relock(), Err(ipc_shm::Error::OwnerDied { .. })));
+    assert_eq!(lock.depth(), 1, "the outer one is held still");
+    drop(outer);
+    assert!(!lock.is_locked());
+}

@@ -5,7 +5,8 @@
 
 /// All points; the part before the colon says who dies there.
 #[cfg(feature = "crash-points")]
-pub const POINTS: [&str; 8] = [
+pub const POINTS: &[&str] = &[
+    // rings
     "ring sender: has room",
     "ring sender: written",
     "ring sender: written in place",
@@ -14,6 +15,19 @@ pub const POINTS: [&str; 8] = [
     "ring receiver: read",
     "ring receiver: gave back",
     "ring bell: about to ring",
+    // events
+    "event: counted",
+    "event: changed",
+    // conditions
+    "condition waiter: enrolled",
+    "condition waiter: gave the lock back",
+    "condition waiter: steps aside",
+    "condition waiter: has the turn",
+    "condition waiter: notified",
+    "condition waiter: has the lock",
+    "condition waiter: took",
+    "condition waiter: gives up",
+    "condition notifier: gave",
 ];
 
 /// Kills this process, if it is to die here.

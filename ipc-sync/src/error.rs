@@ -119,6 +119,12 @@ impl From<ipc_shm::Error> for Error {
     }
 }
 
+impl<G: ipc_shm::Guarded> From<ipc_shm::LockError<G>> for Error {
+    fn from(error: ipc_shm::LockError<G>) -> Error {
+        Error::Memory(error.into())
+    }
+}
+
 impl From<ipc_core::Error> for Error {
     fn from(error: ipc_core::Error) -> Error {
         Error::Message(error)

@@ -7,18 +7,35 @@
 //! ([`ipc_shm::gate`]), at which a wake-up is not lost with the one it was given to, nor with the one who owed it. What belongs to a *process* and not
 //! to a thread (a permit, a seat at a barrier) is entered in a ledger of processes (`ledger.rs`); whoever depends on it looks ten times a second whether
 //! they live.
+//!
+//! A lock for many readers or one writer is not among them: each reader would need a robust word of its own, so that its death is noticed, and with it
+//! a bound on their number, and a writer would wait on all of these words.
 
+mod bare;
+mod condition;
 mod crash;
 mod error;
 pub mod queue;
 
+mod event;
+mod latch;
 mod ring;
 mod waiting;
 
+pub use condition::Condition;
 pub use error::{Error, Result};
+pub use event::{Event, Pollable};
 pub use ipc_shm::gate;
+pub use latch::Latch;
 pub use queue::{PutError, Queue, QueueBuilder, QueueReceiver, QueueSender};
 pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, SendError, ring, ring_with};
+
+/// Primitives to be placed in shared memory by whoever has some.
+pub mod raw {
+    pub use crate::condition::raw::{Outer, RawCondition};
+    pub use crate::event::raw::RawEvent;
+    pub use crate::latch::RawLatch;
+}
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]

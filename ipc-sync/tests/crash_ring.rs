@@ -27,7 +27,7 @@ fn context(method: &str) -> Context {
 /// Those of the ring, and of the gates at which its ends sleep and wake each other.
 fn points() -> Vec<&'static str> {
     let gate = ipc_shm::modelled::POINTS.into_iter().filter(|point| point.starts_with("gate: "));
-    POINTS.into_iter().filter(|point| point.starts_with("ring ")).chain(gate).collect()
+    POINTS.iter().copied().filter(|point| point.starts_with("ring ")).chain(gate).collect()
 }
 
 /// How often each point is to be hit.

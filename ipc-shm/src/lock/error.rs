@@ -134,6 +134,12 @@ impl<G: Guarded> From<LockError<G>> for Error {
     }
 }
 
+impl<G: Guarded> From<Error> for LockError<G> {
+    fn from(error: Error) -> LockError<G> {
+        LockError::Error(error)
+    }
+}
+
 impl<G: Guarded> fmt::Display for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -69,6 +69,65 @@ impl<'a, T: ?Sized> Guard<'a, T> {
     }
 }
 
+/// A guard whose lock can be given back for a while and taken again: what a condition (`ipc-sync`) sleeps between.
+///
+/// ```
+/// use ipc_shm::{Released, Relock, Value};
+///
+/// let value = Value::new(1)?;
+/// let guard = value.lock()?;
+/// let released = guard.release();
+/// value.set(2)?;                           // anybody may
+/// let guard = released.relock()?;
+/// assert_eq!(*guard, 2);
+/// # Ok::<(), ipc_shm::Error>(())
+/// ```
+pub trait Relock: sealed::Sealed + Sized {
+    /// The lock that was given back.
+    type Released: Released<Guard = Self>;
+
+    /// Why there is no guard, or one with a warning.
+    type Error: From<Error>;
+
+    /// Gives the lock back, as often as the thread has it.
+    fn release(self) -> Self::Released;
+}
+
+/// A lock that was given back, by who wants it again: see [`Relock`].
+pub trait Released: sealed::Sealed + Sized {
+    /// Its guard.
+    type Guard: Relock;
+
+    /// Waits for the lock, and has it as it was.
+    ///
+    /// # Errors
+    /// As `lock` of what the guard is of: a lock whose owner has died meanwhile, say. Of an [`RLock`](crate::RLock) the guard is given back then, and it is held
+    /// as often as there are other guards.
+    fn relock(self) -> Result<Self::Guard, <Self::Guard as Relock>::Error>;
+}
+
+/// The lock of a [`Guard`], given back.
+pub struct ReleasedGuard<'a, T: ?Sized>(&'a Place<T>);
+
+impl<T: ?Sized> sealed::Sealed for ReleasedGuard<'_, T> {}
+
+impl<'a, T: ?Sized> Relock for Guard<'a, T> {
+    type Released = ReleasedGuard<'a, T>;
+    type Error = LockError<Self>;
+
+    fn release(self) -> ReleasedGuard<'a, T> {
+        ReleasedGuard(self.held.place())
+    }
+}
+
+impl<'a, T: ?Sized> Released for ReleasedGuard<'a, T> {
+    type Guard = Guard<'a, T>;
+
+    fn relock(self) -> Locking<'a, T> {
+        Guard::take(self.0, Until::Forever)
+    }
+}
+
 impl Guard<'_, ()> {
     /// The data of an object that this guard's lock was given to.
     pub(crate) fn lend<'a, T: ?Sized>(&'a mut self, place: &'a Place<T>) -> crate::Result<&'a mut T> {

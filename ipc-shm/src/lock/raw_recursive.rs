@@ -94,6 +94,21 @@ impl RawRLock {
         kernel().map_or(true, |kernel| recursion::hand_on(kernel, self.0.node()))
     }
 
+    /// Gives it back as often as the calling thread has it, which is given; 0 if another has it.
+    ///
+    /// # Safety
+    /// As for [`free`](RawRLock::free).
+    pub(crate) unsafe fn free_all(&self) -> u32 {
+        kernel().map_or(0, |kernel| recursion::free_all(&kernel, self.0.node()))
+    }
+
+    /// As often as this the calling thread has it from now on, which has it.
+    pub(crate) fn restore(&self, depth: u32) {
+        if let Ok(kernel) = kernel() {
+            recursion::restore(&kernel, self.0.node(), depth);
+        }
+    }
+
     /// How often the calling thread has it; 0 if another has.
     pub fn depth(&self) -> u32 {
         kernel().map_or(0, |kernel| recursion::depth(kernel, self.0.node()))

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | free | 0 | nobody has it | a taker, who has the word first |
 //! | owner | 0 | just taken, or about to be freed | its owner: 1; or the word is freed |
-//! | owner | n | taken n times | its owner: n + 1; n − 1 |
+//! | owner | n | taken n times | its owner: n + 1; n − 1; 1, to give all back; n, when it has taken it again after that |
 //! | `OWNER_DIED` | n | its owner ended, with n of them | a taker: 1, whatever it finds |
 //!
 //! **The count goes to 0 before the word is free.** Afterwards it is the next owner's, who may have counted already. And who takes the word
@@ -72,6 +72,24 @@ pub fn free<S: System>(system: &S, node: &Node) -> bool {
 #[cold]
 pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     give_back(system, node, word::hand_on)
+}
+
+/// Gives it back as often as its owner has it; gives how often that was, 0 if another has it.
+pub fn free_all<S: System>(system: &S, node: &Node) -> u32 {
+    let depth = depth(system, node);
+    if depth > 0 {
+        let once = if mutant::is("all is given back but one") { 2 } else { 1 };
+        node.depth.store(once, Relaxed);
+        free(system, node);
+    }
+    depth
+}
+
+/// The owner has it so often from now on, at least once.
+pub fn restore<S: System>(system: &S, node: &Node, depth: u32) {
+    if system.holds(node) {
+        node.depth.store(depth.max(1), Relaxed);
+    }
 }
 
 /// A thread that does not have it, a forked copy of its owner say, changes nothing.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ipc_core::primitive::time::Until;
 use serde::{Deserialize, Serialize};
 
+use super::guard::{Released, Relock, sealed as sealed_guard};
 use super::word::Taken;
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
@@ -118,7 +119,14 @@ impl RLock {
 
     fn take(&self, until: Until) -> Result<RLockGuard<'_>> {
         let place = self.0.place();
-        let told = match place.take_again(until).map_err(Error::refused)? {
+        RLockGuard::of(place, place.take_again(until).map_err(Error::refused)?)
+    }
+}
+
+impl<'a> RLockGuard<'a> {
+    /// Of a lock that was taken so, or it is given back once.
+    fn of(place: &'a Place<Recursive>, taken: Taken) -> Result<RLockGuard<'a>> {
+        let told = match taken {
             Taken::Whole => {
                 return Ok(RLockGuard { place, panicking: std::thread::panicking(), thread: PhantomData });
             }
@@ -129,6 +137,38 @@ impl RLock {
         place.rlock().repaired();
         place.free_once();
         Err(told)
+    }
+}
+
+/// The lock of an [`RLockGuard`], given back as often as its thread had it.
+pub struct ReleasedRLock<'a> {
+    place: &'a Place<Recursive>,
+    depth: u32,
+}
+
+impl sealed_guard::Sealed for RLockGuard<'_> {}
+impl sealed_guard::Sealed for ReleasedRLock<'_> {}
+
+impl<'a> Relock for RLockGuard<'a> {
+    type Released = ReleasedRLock<'a>;
+    type Error = Error;
+
+    fn release(self) -> ReleasedRLock<'a> {
+        let place = self.place;
+        let depth = place.free_all();
+        // Its guard has nothing to give back any more.
+        ReleasedRLock { place, depth }
+    }
+}
+
+impl<'a> Released for ReleasedRLock<'a> {
+    type Guard = RLockGuard<'a>;
+
+    fn relock(self) -> Result<RLockGuard<'a>> {
+        let ReleasedRLock { place, depth } = self;
+        let taken = place.take_again(Until::Forever).map_err(Error::refused)?;
+        place.rlock().restore(depth);
+        RLockGuard::of(place, taken)
     }
 }
 

@@ -111,23 +111,31 @@ pub trait System {
 
     /// [Announces](System::announce) the first lock of a thread; nothing is announced, and none given, if it holds any, or something else stands
     /// in its list.
-    fn announce_first(&self, node: &Node) -> Option<Self::Announced>;
+    fn announce_first(&self, _node: &Node) -> Option<Self::Announced> {
+        None
+    }
 
     /// [Announces](System::announce) the only lock of a thread; nothing is announced, and none given, if it does not have it, or has others.
-    fn announce_only(&self, node: &Node) -> Option<Self::Announced>;
+    fn announce_only(&self, _node: &Node) -> Option<Self::Announced> {
+        None
+    }
 
     /// Enters a lock into the thread's list.
     fn link(&self, node: &Node);
 
     /// The same after [`announce_first`](System::announce_first).
-    fn link_first(&self, node: &Node, announced: &Self::Announced);
+    fn link_first(&self, node: &Node, _announced: &Self::Announced) {
+        self.link(node);
+    }
 
     /// Takes a lock off the list; says whether its links were what they should be. (If not, somebody wrote over them; the list is
     /// whole again.)
     fn unlink(&self, node: &Node) -> bool;
 
     /// The same after [`announce_only`](System::announce_only).
-    fn unlink_only(&self, node: &Node, announced: &Self::Announced) -> bool;
+    fn unlink_only(&self, node: &Node, _announced: &Self::Announced) -> bool {
+        self.unlink(node)
+    }
 
     /// Whether the thread has it in its list.
     fn holds(&self, node: &Node) -> bool;

@@ -219,6 +219,12 @@ impl<T: ?Sized> Place<T> {
         }
     }
 
+    /// Gives back all that this thread has taken by [`take_again`](Place::take_again), and says how often that was.
+    pub(crate) fn free_all(&self) -> u32 {
+        // SAFETY: the memory is mapped as long as `self` is there.
+        unsafe { self.rlock().free_all() }
+    }
+
     /// Gives back once what [`take_again`](Place::take_again) took.
     pub(crate) fn free_once(&self) {
         // SAFETY: the memory is mapped as long as `self` is there.
@@ -233,7 +239,11 @@ pub(crate) struct Held<'a, T: ?Sized> {
     thread: PhantomData<*const ()>,
 }
 
-impl<T: ?Sized> Held<'_, T> {
+impl<'a, T: ?Sized> Held<'a, T> {
+    pub(crate) fn place(&self) -> &'a Place<T> {
+        self.place
+    }
+
     pub(crate) fn lock(&self) -> &RawLock {
         self.place.lock()
     }

@@ -32,23 +32,9 @@ impl System for Unlisted {
         false
     }
 
-    fn announce_first(&self, _node: &Node) -> Option<()> {
-        None
-    }
-
-    fn announce_only(&self, _node: &Node) -> Option<()> {
-        None
-    }
-
     fn link(&self, _node: &Node) {}
 
-    fn link_first(&self, _node: &Node, _announced: &()) {}
-
     fn unlink(&self, _node: &Node) -> bool {
-        true
-    }
-
-    fn unlink_only(&self, _node: &Node, _announced: &()) -> bool {
         true
     }
 

@@ -123,7 +123,7 @@ pub(crate) struct Thread {
     /// What it does at a point first, once.
     does: RefCell<Option<(&'static str, Step)>>,
     pending: Cell<*const Node>,
-    held: [Cell<*const Node>; 2],
+    held: [Cell<*const Node>; 4],
     /// Whether it has come to a point of that name.
     reached: Cell<bool>,
 }
@@ -153,7 +153,7 @@ impl Thread {
             dies_at,
             does: RefCell::new(None),
             pending: Cell::new(ptr::null()),
-            held: [const { Cell::new(ptr::null()) }; 2],
+            held: [const { Cell::new(ptr::null()) }; 4],
             reached: Cell::new(false),
         };
         kernel.lives(1);

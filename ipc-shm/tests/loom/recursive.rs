@@ -207,3 +207,40 @@ fn too_deep() {
         });
     });
 }
+
+/// Takes it twice, gives all back, and has it twice again; another takes turns with it.
+fn all_given_back(dies_at: &'static str) -> bool {
+    let (kernel, locked) = (Kernel::new(), Locked::new());
+    let theirs = locked.clone();
+    let other = Thread::start(&kernel, 2, dies_at, move |thread| {
+        recursion::take(thread, &theirs.node, Until::Forever).unwrap();
+        deeper(&theirs, thread, 2);
+        assert_eq!(recursion::free_all(thread, &theirs.node), 2);
+        assert!(!thread.holds(&theirs.node), "all of it is given back");
+        assert_eq!(recursion::free_all(thread, &theirs.node), 0);
+        recursion::take(thread, &theirs.node, Until::Forever).unwrap();
+        recursion::restore(thread, &theirs.node, 2);
+        give_back(&theirs, thread, 1);
+        give_back(&theirs, thread, 0);
+    });
+    Thread::run(&kernel, 1, "", |thread| add(&locked, thread)).unwrap();
+    let died = other.join().unwrap().is_none();
+    Thread::run(&kernel, 3, "", |thread| add(&locked, thread)).unwrap();
+    locked.check(&kernel);
+    died
+}
+
+#[test]
+fn all_is_given_back_and_had_again() {
+    model(|| assert!(!all_given_back("")));
+    dies_at_each(
+        &["recursive: taken once more", "recursive: given back", "recursive: taken"],
+        all_given_back,
+    );
+}
+
+#[test]
+#[should_panic]
+fn mutant_all_is_given_back_but_one() {
+    mutant::with("all is given back but one", || model(|| _ = all_given_back("")));
+}
