@@ -10,9 +10,21 @@
 
 mod crash;
 mod error;
+mod inner;
+mod ledger;
+mod people;
+mod semaphore;
 
 pub use error::{Error, Result};
 pub use ipc_shm::gate;
+pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
+
+/// Primitives to be placed in shared memory by whoever has some.
+pub mod raw {
+    pub use crate::people::{Here, People, Person};
+    pub use crate::semaphore::raw_counting::RawCountingSemaphore;
+    pub use crate::semaphore::raw_owned::RawSemaphore;
+}
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]

@@ -1,0 +1,25 @@
+//! Every interleaving of the primitives in their raw forms, with death in it: `cargo xtask loom ipc-sync`.
+//!
+//! What is checked is the crate's own code; the kernel is `ipc-shm`'s model of it, which does at a thread's death what the kernel does. A victim dies at
+//! each named point in turn. Where the code asks whether a *process* lives (`People`), each thread of a model is one; a sleep that ends after
+//! a while ends when everybody else has come to rest.
+//!
+//! A model that passes may have looked at nothing, so each mechanism has a *mutant*: the code broken in one place
+//! (`primitive::mutant`), and the same model must fail.
+
+#![cfg(ipc_loom)]
+// Helpers of a test are part of it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "loom/counting.rs"]
+mod counting;
+#[allow(dead_code, reason = "the models of ipc-shm use all of it")]
+#[path = "../../ipc-shm/tests/loom/kernel.rs"]
+mod kernel;
+
+/// A model with so many preemptions, where three are too many for the time that there is.
+fn large(preemptions: usize, life: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(life);
+}
