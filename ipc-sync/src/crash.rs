@@ -5,13 +5,21 @@
 
 /// All points; the part before the colon says who dies there.
 #[cfg(feature = "crash-points")]
-pub const POINTS: [&str; 6] = [
+pub const POINTS: [&str; 14] = [
     "semaphore: entered",
     "semaphore: acquired",
     "semaphore: given back",
     "semaphore: given back for another",
     "semaphore: dead entry cleared",
     "semaphore: about to repair",
+    "barrier: sat down",
+    "barrier: all are there",
+    "barrier: about to act",
+    "barrier: has acted",
+    "barrier: stood up",
+    "barrier: undone",
+    "barrier: dead party cleared",
+    "barrier: counted anew",
 ];
 
 /// Kills this process, if it is to die here.

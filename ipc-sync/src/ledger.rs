@@ -217,6 +217,11 @@ impl Ledger {
         Ok(dead)
     }
 
+    /// How much one that was found to be dead has still.
+    pub(crate) fn count_of(&self, (at, life): (usize, Life)) -> u32 {
+        self.entries.get(at).filter(|entry| entry.life() == Some(life)).map_or(0, Entry::count)
+    }
+
     /// Clears an entry that was found to be a dead process's, if it still is that; gives what that had. `cleared` is called between the
     /// store that decides and the place's being free.
     pub(crate) fn clear(&self, (at, life): (usize, Life), cleared: impl FnOnce()) -> u32 {

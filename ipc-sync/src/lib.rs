@@ -8,6 +8,7 @@
 //! to a thread (a permit, a seat at a barrier) is entered in a ledger of processes (`ledger.rs`); whoever depends on it looks ten times a second whether
 //! they live.
 
+mod barrier;
 mod crash;
 mod error;
 mod inner;
@@ -15,12 +16,14 @@ mod ledger;
 mod people;
 mod semaphore;
 
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use error::{Error, Result};
 pub use ipc_shm::gate;
 pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
 
 /// Primitives to be placed in shared memory by whoever has some.
 pub mod raw {
+    pub use crate::barrier::raw::RawBarrier;
     pub use crate::people::{Here, People, Person};
     pub use crate::semaphore::raw_counting::RawCountingSemaphore;
     pub use crate::semaphore::raw_owned::RawSemaphore;

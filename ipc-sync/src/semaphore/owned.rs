@@ -167,6 +167,18 @@ macro_rules! semaphore {
             }
         }
 
+        impl TryFrom<Segment> for $name {
+            type Error = crate::Error;
+
+            /// The one that has the segment for itself.
+            ///
+            /// # Errors
+            /// It holds something else, or was made by another version of this crate.
+            fn try_from(segment: Segment) -> Result<$name> {
+                Ok($name(Raw(Shared::try_from(segment)?)))
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_struct(stringify!($name)).field("available", &self.available()).finish()
