@@ -28,6 +28,21 @@ pub const POINTS: &[&str] = &[
     "condition waiter: took",
     "condition waiter: gives up",
     "condition notifier: gave",
+    // semaphores and barriers
+    "semaphore: entered",
+    "semaphore: acquired",
+    "semaphore: given back",
+    "semaphore: given back for another",
+    "semaphore: dead entry cleared",
+    "semaphore: about to repair",
+    "barrier: sat down",
+    "barrier: all are there",
+    "barrier: about to act",
+    "barrier: has acted",
+    "barrier: stood up",
+    "barrier: undone",
+    "barrier: dead party cleared",
+    "barrier: counted anew",
 ];
 
 /// Kills this process, if it is to die here.

@@ -44,6 +44,23 @@ pub enum Error {
         /// What was found.
         why: String,
     },
+    /// More permits were to be released than there may be: of a [`BoundedSemaphore`](crate::BoundedSemaphore), more than were acquired.
+    TooManyPermits {
+        /// How many there are.
+        available: u32,
+        /// How many were to be released.
+        released: u32,
+        /// How many there may be.
+        most: u32,
+    },
+    /// As many living processes have something of it as its ledger has room for.
+    TooManyProcesses {
+        /// So many have.
+        most: u32,
+    },
+    /// The barrier is broken: by a time-out, by [`abort`](crate::Barrier::abort), by the death of one who had arrived, by a panic of its action; or it was
+    /// [reset](crate::Barrier::reset) while one waited.
+    BrokenBarrier,
 }
 
 impl Error {
@@ -81,6 +98,11 @@ impl Error {
     pub(crate) fn corrupt(why: impl Into<String>) -> Error {
         Error::Corrupt { why: why.into() }
     }
+
+    #[cold]
+    pub(crate) fn too_many_permits(available: u32, released: u32, most: u32) -> Error {
+        Error::TooManyPermits { available, released, most }
+    }
 }
 
 impl fmt::Display for Error {
@@ -94,6 +116,13 @@ impl fmt::Display for Error {
             Error::Closed => f.write_str("it is closed"),
             Error::Disconnected => f.write_str("nobody is left on the other side"),
             Error::Corrupt { why } => write!(f, "somebody has written over shared memory: {why}"),
+            Error::TooManyPermits { available, released, most } => {
+                write!(f, "{released} permits too many: there are {available}, and there may be {most}")
+            }
+            Error::TooManyProcesses { most } => {
+                write!(f, "{most} living processes have something of it, and its ledger has room for no more")
+            }
+            Error::BrokenBarrier => f.write_str("the barrier is broken"),
         }
     }
 }
@@ -108,7 +137,10 @@ impl std::error::Error for Error {
             | Error::Corrupt { .. }
             | Error::Full
             | Error::Closed
-            | Error::Disconnected => None,
+            | Error::Disconnected
+            | Error::TooManyPermits { .. }
+            | Error::TooManyProcesses { .. }
+            | Error::BrokenBarrier => None,
         }
     }
 }

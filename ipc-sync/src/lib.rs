@@ -12,16 +12,21 @@
 //! a bound on their number, and a writer would wait on all of these words.
 
 mod bare;
+mod barrier;
 mod condition;
 mod crash;
 mod error;
-pub mod queue;
-
 mod event;
+mod inner;
 mod latch;
+mod ledger;
+mod people;
+pub mod queue;
 mod ring;
+mod semaphore;
 mod waiting;
 
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use condition::Condition;
 pub use error::{Error, Result};
 pub use event::{Event, Pollable};
@@ -29,12 +34,17 @@ pub use ipc_shm::gate;
 pub use latch::Latch;
 pub use queue::{PutError, Queue, QueueBuilder, QueueReceiver, QueueSender};
 pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, SendError, ring, ring_with};
+pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
 
 /// Primitives to be placed in shared memory by whoever has some.
 pub mod raw {
+    pub use crate::barrier::raw::RawBarrier;
     pub use crate::condition::raw::{Outer, RawCondition};
     pub use crate::event::raw::RawEvent;
     pub use crate::latch::RawLatch;
+    pub use crate::people::{Here, People, Person};
+    pub use crate::semaphore::raw_counting::RawCountingSemaphore;
+    pub use crate::semaphore::raw_owned::RawSemaphore;
 }
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.

@@ -1,7 +1,10 @@
-//! Every interleaving of the raw primitives, with death in it: `cargo xtask loom ipc-sync`.
+//! Every interleaving of the primitives in their raw forms, with death in it: `cargo xtask loom ipc-sync`.
 //!
-//! What is checked is the crate's own code; the kernel is a model (ipc-shm's), which does at a thread's death what the kernel does. A victim dies at each
-//! named point in turn. A model that passes may have looked at nothing, so each mechanism has a *mutant*: the code broken in one place
+//! What is checked is the crate's own code; the kernel is `ipc-shm`'s model of it, which does at a thread's death what the kernel does. A victim dies at
+//! each named point in turn. Where the code asks whether a *process* lives (`People`), each thread of a model is one; a sleep that ends after
+//! a while ends when everybody else has come to rest.
+//!
+//! A model that passes may have looked at nothing, so each mechanism has a *mutant*: the code broken in one place
 //! (`primitive::mutant`), and the same model must fail.
 
 #![cfg(ipc_loom)]
@@ -10,12 +13,21 @@
 
 #[path = "loom/condition.rs"]
 mod condition;
+#[path = "loom/counting.rs"]
+mod counting;
 #[path = "loom/event.rs"]
 mod event;
+#[allow(dead_code, reason = "the models of ipc-shm use all of it")]
 #[path = "../../ipc-shm/tests/loom/kernel.rs"]
-#[allow(dead_code)]
 mod kernel;
 #[path = "loom/latch.rs"]
 mod latch;
 #[path = "loom/ring.rs"]
 mod ring;
+
+/// A model with so many preemptions, where three are too many for the time that there is.
+fn large(preemptions: usize, life: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(life);
+}

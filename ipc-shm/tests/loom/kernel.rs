@@ -48,6 +48,8 @@ struct Sleeper {
     word: usize,
     awake: bool,
     expired: bool,
+    /// Its time is over when nobody does anything any more.
+    ends: bool,
 }
 
 /// What a script does at a point.
@@ -91,6 +93,7 @@ impl Kernel {
         let woken = here.take(most as usize).map(|sleeper| sleeper.awake = true).count();
         if woken > 0 {
             self.woken.notify_all();
+            self.notify_quiet(&room);
         }
         woken
     }
@@ -102,15 +105,21 @@ impl Kernel {
             sleeper.expired = true;
         }
         self.woken.notify_all();
+        self.notify_quiet(&room);
+    }
+
+    /// For those who wait for quiet, or for the end of their time.
+    fn notify_quiet(&self, room: &Room) {
+        if room.napping > 0 || room.asleep.iter().any(|sleeper| sleeper.ends) {
+            self.quiet.notify_all();
+        }
     }
 
     /// A thread begins to live, or ends.
     fn lives(&self, more: isize) {
         let mut room = self.room.lock();
         room.live = room.live.checked_add_signed(more).unwrap();
-        if room.napping > 0 {
-            self.quiet.notify_all();
-        }
+        self.notify_quiet(&room);
     }
 }
 
@@ -170,6 +179,12 @@ impl Thread {
         }
     }
 
+    /// Whose thread it is.
+    #[allow(dead_code, reason = "the models of ipc-sync use it")]
+    pub(crate) fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
     /// At this point, it first does that.
     pub(crate) fn at(&self, point: &'static str, what: impl FnOnce() + 'static) {
         *self.does.borrow_mut() = Some((point, Box::new(what)));
@@ -187,27 +202,29 @@ impl Thread {
         self.kernel.lives(-1);
     }
 
-    /// Falls asleep on a word, if that is still wanted.
-    fn sleep(&self, word: &AtomicU32, wanted: impl Fn() -> bool) -> Woken {
+    /// Falls asleep on a word, if that is still wanted. A deadline passes when everybody else has come to rest.
+    fn sleep(&self, word: &AtomicU32, until: Until, wanted: impl Fn() -> bool) -> Woken {
+        let ends = matches!(until, Until::Deadline(_));
         let mut room = self.kernel.room.lock();
         if !wanted() {
             return Woken::Look;
         }
         let word = ptr::from_ref(word) as usize;
-        room.asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false });
-        if room.napping > 0 {
-            self.kernel.quiet.notify_all();
-        }
+        room.asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false, ends });
+        self.kernel.notify_quiet(&room);
         if self.kernel.scripted {
             self.kernel.woken.notify_all();
         }
         loop {
             let at = room.asleep.iter().position(|sleeper| sleeper.thread == self.number).unwrap();
+            if ends && !room.asleep[at].awake && room.is_quiet() {
+                room.asleep[at].expired = true;
+            }
             if room.asleep[at].awake || room.asleep[at].expired {
                 let sleeper = room.asleep.remove(at);
                 return if sleeper.expired { Woken::TimedOut } else { Woken::Given };
             }
-            room = self.kernel.woken.wait(room);
+            room = if ends { self.kernel.quiet.wait(room) } else { self.kernel.woken.wait(room) };
         }
     }
 
@@ -292,8 +309,8 @@ impl System for Thread {
         self.held.iter().any(|held| ptr::eq(held.get(), node))
     }
 
-    fn wait(&self, word: &AtomicU32, expected: u32, _until: Until) -> Woken {
-        self.sleep(word, || word.load(SeqCst) == expected)
+    fn wait(&self, word: &AtomicU32, expected: u32, until: Until) -> Woken {
+        self.sleep(word, until, || word.load(SeqCst) == expected)
     }
 
     /// Other threads may change the state between its words.
@@ -302,10 +319,10 @@ impl System for Thread {
         gate: &AtomicU32,
         state: &W,
         (seen, words): (W::Seen, usize),
-        _until: Until,
+        until: Until,
     ) -> Woken {
         let same = |at: usize| W::words(state.load())[at] == W::words(seen)[at];
-        self.sleep(gate, || gate.load(SeqCst) == WAITERS && (0..words.min(W::WORDS)).all(same))
+        self.sleep(gate, until, || gate.load(SeqCst) == WAITERS && (0..words.min(W::WORDS)).all(same))
     }
 
     /// Long enough for everybody else to come to rest.

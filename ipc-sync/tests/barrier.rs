@@ -1,0 +1,138 @@
+//! Barriers between processes: what passes, what breaks, and who is told.
+
+#![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
+
+use std::time::{Duration, Instant};
+
+use ipc_core::{Signal, spawn};
+use ipc_shm::{Arena, Atomic};
+use ipc_sync::{Barrier, Error};
+use ipc_testkit::{GENEROUS, leaks, wait_until};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+fn wait(barrier: Barrier) -> ipc_sync::Result<usize> {
+    barrier.wait().map(|passed| passed.index())
+}
+
+fn kill<T: ipc_core::Message>(child: ipc_core::Child<T>) {
+    child.kill().unwrap();
+    assert_eq!(child.join().err().unwrap().signal(), Some(Signal::KILL));
+}
+
+#[test]
+fn the_death_of_one_who_has_come_breaks_it() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(3).unwrap();
+    let victim = spawn(wait, (barrier.clone(),)).unwrap();
+    let other = spawn(wait, (barrier.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || barrier.waiting() == 2));
+    kill(victim);
+    assert!(matches!(other.join().unwrap(), Err(Error::BrokenBarrier)));
+    assert!(barrier.is_broken() && matches!(barrier.wait(), Err(Error::BrokenBarrier)));
+    barrier.reset().unwrap();
+    let others = [(); 2].map(|()| spawn(wait, (barrier.clone(),)).unwrap());
+    let mut all = vec![wait(barrier).unwrap()];
+    all.extend(others.into_iter().map(|other| other.join().unwrap().unwrap()));
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2]);
+}
+
+#[test]
+fn the_last_to_come_does_not_pass_with_the_dead() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(2).unwrap();
+    let victim = spawn(wait, (barrier.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+    kill(victim);
+    assert!(matches!(barrier.wait(), Err(Error::BrokenBarrier)));
+}
+
+#[test]
+fn death_at_the_action_breaks_it() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(2).unwrap();
+    let acts = |barrier: Barrier| drop(barrier.wait_with(|| std::process::abort()));
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| barrier.wait());
+        assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+        assert_eq!(
+            spawn(acts, (barrier.clone(),)).unwrap().join().unwrap_err().signal(),
+            Some(Signal::ABORT)
+        );
+        assert!(matches!(other.join().unwrap(), Err(Error::BrokenBarrier)));
+    });
+}
+
+#[test]
+fn a_panic_of_the_action_breaks_it() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(2).unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| barrier.wait());
+        assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+        scope.spawn(|| barrier.wait_with(|| panic!("of the action"))).join().unwrap_err();
+        assert!(matches!(other.join().unwrap(), Err(Error::BrokenBarrier)));
+    });
+    barrier.reset().unwrap();
+    assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
+}
+
+#[test]
+fn an_action_may_abort() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(1).unwrap();
+    let told = barrier.wait_with(|| barrier.abort().unwrap());
+    assert!(matches!(told, Err(Error::BrokenBarrier)) && barrier.is_broken());
+}
+
+#[test]
+fn a_time_out_holds_whoever_has_died() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(3).unwrap();
+    let victim = spawn(wait, (barrier.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+    let start = Instant::now();
+    assert!(matches!(barrier.wait_timeout(SHORT), Err(Error::BrokenBarrier)));
+    assert!(start.elapsed() >= SHORT);
+    assert!(matches!(victim.join().unwrap(), Err(Error::BrokenBarrier)));
+}
+
+#[test]
+fn a_slow_action_is_timed_out() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(2).unwrap();
+    let over = Atomic::new(0_u32).unwrap();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| barrier.wait_with(|| _ = over.wait(0)));
+        assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+        // Whoever comes last acts; this one comes last, without an action: so both pass.
+        assert!(barrier.wait_timeout(GENEROUS).is_ok());
+        assert!(slow.join().unwrap().is_ok());
+        let quick = scope.spawn(|| barrier.wait_timeout(SHORT));
+        assert!(wait_until(GENEROUS, || barrier.waiting() == 1 || barrier.is_broken()));
+        let slow = scope.spawn(|| barrier.wait_with(|| _ = over.wait(0)));
+        assert!(matches!(quick.join().unwrap(), Err(Error::BrokenBarrier)));
+        over.store(1, std::sync::atomic::Ordering::SeqCst);
+        assert!(matches!(slow.join().unwrap(), Err(Error::BrokenBarrier)));
+    });
+}
+
+#[test]
+fn no_parties() {
+    let _leaks = leaks();
+    assert!(matches!(Barrier::new(0), Err(Error::Invalid { .. })));
+    let alone = Barrier::new(1).unwrap();
+    assert!((0..3).all(|_| alone.wait().unwrap().is_leader()));
+    assert_eq!(format!("{alone:?}"), "Barrier { parties: 1, waiting: 0, broken: false }");
+}
+
+#[test]
+fn one_in_an_arena() {
+    let _leaks = leaks();
+    let arena = Arena::new(1 << 20).unwrap();
+    let barrier = Barrier::new_with(2, &arena).unwrap();
+    let child = spawn(wait, (barrier.clone(),)).unwrap();
+    let mine = barrier.wait().unwrap().index();
+    assert_eq!(mine + child.join().unwrap().unwrap(), 1);
+}
