@@ -39,6 +39,11 @@ pub enum Error {
     Closed,
     /// Nobody is left on the other side.
     Disconnected,
+    /// Processes have died with items in their hands that they were not done with.
+    Abandoned {
+        /// How many items.
+        items: u64,
+    },
     /// Somebody has written over shared memory: what stands there is not what this crate puts there.
     Corrupt {
         /// What was found.
@@ -114,6 +119,9 @@ impl fmt::Display for Error {
             Error::Os { operation, source } => write!(f, "{operation}: {source}"),
             Error::Full => f.write_str("there is no room"),
             Error::Closed => f.write_str("it is closed"),
+            Error::Abandoned { items } => {
+                write!(f, "{items} items were in the hands of processes that died, and not done")
+            }
             Error::Disconnected => f.write_str("nobody is left on the other side"),
             Error::Corrupt { why } => write!(f, "somebody has written over shared memory: {why}"),
             Error::TooManyPermits { available, released, most } => {
@@ -138,6 +146,7 @@ impl std::error::Error for Error {
             | Error::Full
             | Error::Closed
             | Error::Disconnected
+            | Error::Abandoned { .. }
             | Error::TooManyPermits { .. }
             | Error::TooManyProcesses { .. }
             | Error::BrokenBarrier => None,

@@ -122,6 +122,23 @@ mod bodies {
             }
         }
 
+        pub(crate) fn task_done(start: Start) {
+            let queue = Queue::builder().joinable().make().unwrap();
+            fn worker(queue: Queue<u32>) {
+                for item in queue.iter() {
+                    item.unwrap();
+                    std::thread::yield_now();
+                    queue.task_done().unwrap();
+                }
+            }
+            let workers: Vec<_> = (0..4).map(|_| start!(start, worker, (queue.clone(),))).collect();
+            queue.put_many(0..10).unwrap();
+            queue.join().unwrap();
+            assert!(queue.is_empty());
+            queue.close().unwrap();
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+        }
+
         pub(crate) fn timeout(_: Start) {
             let queue = Queue::<u32>::unbounded().unwrap();
             assert_eq!(takes(MOMENT, || queue.get_timeout(MOMENT)).unwrap(), None);
@@ -294,7 +311,7 @@ macro_rules! back_end {
 
 back_end! { exec = ipc_core::Context::exec;
     test_queue {
-        put get fork qsize timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
+        put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
         closed_queue_empty_exceptions closed_queue_put_get_exceptions
     }
     test_simple_queue { empty close empty_exceptions }
@@ -304,7 +321,7 @@ back_end! { exec = ipc_core::Context::exec;
 
 back_end! { fork_server = ipc_core::Context::fork_server;
     test_queue {
-        put get fork qsize timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
+        put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
         closed_queue_empty_exceptions closed_queue_put_get_exceptions
     }
     test_simple_queue { empty close empty_exceptions }
@@ -314,7 +331,7 @@ back_end! { fork_server = ipc_core::Context::fork_server;
 
 back_end! { threads = ipc_core::Context::threads;
     test_queue {
-        put get fork qsize timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
+        put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
         closed_queue_empty_exceptions closed_queue_put_get_exceptions
     }
     test_simple_queue { empty close empty_exceptions }

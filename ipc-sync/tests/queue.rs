@@ -405,3 +405,51 @@ fn a_reader_that_lags_is_no_harm() {
     assert!(receiver.iter().map(Result::unwrap).eq(0..100_000));
     assert!(child.join().unwrap());
 }
+
+#[test]
+fn joining_waits_for_what_is_in_hands() {
+    let _leaks = leaks();
+    let jobs = Queue::<u32>::builder().items(10).joinable().make().unwrap();
+    jobs.join().unwrap();
+    jobs.put_many([1, 2, 3]).unwrap();
+    assert!(!jobs.join_timeout(Duration::from_millis(50)).unwrap());
+    assert_eq!(jobs.get_many(3).unwrap(), [1, 2, 3]);
+    assert!(!jobs.join_timeout(Duration::from_millis(50)).unwrap());
+    let joins = spawn(|jobs: Queue<u32>| jobs.join().is_ok(), (jobs.clone(),)).unwrap();
+    for _ in 0..3 {
+        assert!(joins.is_alive());
+        jobs.task_done().unwrap();
+    }
+    assert!(joins.join().unwrap());
+    assert!(matches!(jobs.task_done(), Err(Error::Invalid { .. })), "called too often");
+    let plain = Queue::<u32>::bounded(1).unwrap();
+    assert!(matches!(plain.join(), Err(Error::Invalid { .. })));
+    assert!(matches!(plain.task_done(), Err(Error::Invalid { .. })));
+}
+
+#[test]
+fn what_the_dead_had_in_hand_is_told_to_who_joins() {
+    let _leaks = leaks();
+    for start in METHODS {
+        let jobs = Queue::<u32>::builder().items(10).joinable().make().unwrap();
+        jobs.put_many(0..5).unwrap();
+        let take_two = |jobs: Queue<u32>| {
+            jobs.get_many(2).unwrap();
+            std::thread::sleep(GENEROUS);
+        };
+        let child = start().spawn(take_two, (jobs.clone(),)).unwrap();
+        assert!(wait_until(GENEROUS, || jobs.len() == 3));
+        let rest = |jobs: Queue<u32>| {
+            for _ in 0..3 {
+                jobs.get().unwrap();
+                jobs.task_done().unwrap();
+            }
+        };
+        start().spawn(rest, (jobs.clone(),)).unwrap().join().unwrap();
+        assert!(!jobs.join_timeout(Duration::from_millis(50)).unwrap());
+        child.kill().unwrap();
+        assert!(matches!(jobs.join(), Err(Error::Abandoned { items: 2 })));
+        jobs.join().unwrap();
+        child.join().unwrap_err();
+    }
+}

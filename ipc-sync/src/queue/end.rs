@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{Geometry, Head, Sleepers};
 use super::log::{Log, Memory};
+use super::tasks::Tasks;
 use super::wires::{self, Wire, Wires};
 use crate::waiting::{Pace, look_awhile};
 use crate::{Error, Result};
@@ -47,6 +48,8 @@ pub(crate) fn for_lock(until: Until) -> Until {
 /// The memory of a queue.
 pub(crate) struct Room<T: 'static> {
     shared: Shared<Typed<T>>,
+    /// Of one that can be joined.
+    tasks: Option<Shared<Tasks>>,
     geometry: Geometry,
     /// Where the chunks begin, behind the head: a multiple of 4.
     base: usize,
@@ -54,7 +57,7 @@ pub(crate) struct Room<T: 'static> {
 
 impl<T: 'static> Clone for Room<T> {
     fn clone(&self) -> Room<T> {
-        Room { shared: self.shared.clone(), ..*self }
+        Room { shared: self.shared.clone(), tasks: self.tasks.clone(), ..*self }
     }
 }
 
@@ -69,19 +72,19 @@ impl<T: 'static> Room<T> {
         let bytes = geometry.chunks as usize * (geometry.chunk + 4) + 2 * 4096;
         let shared = Shared::<Typed<T>>::lazy(bytes / 4)?;
         let base = base(shared.offset_of_items(), geometry.chunks);
-        let room = Room { shared, geometry, base };
+        let tasks = joinable.then(|| Shared::new(0)).transpose()?;
+        let room = Room { shared, tasks, geometry, base };
         let begun = room.base + geometry.bands as usize * geometry.chunk;
         room.shared.segment().reserve(0, room.shared.offset_of_items() + begun)?;
         room.shared.0.fill(geometry);
-        room.shared.0.shape.0.joinable.store(joinable.into(), Relaxed);
         Ok(room)
     }
 
     /// What a message has brought.
-    fn of(shared: Shared<Typed<T>>) -> Result<Room<T>> {
+    fn of(shared: Shared<Typed<T>>, tasks: Option<Shared<Tasks>>) -> Result<Room<T>> {
         let geometry = shared.0.geometry().ok_or_else(|| Error::corrupt("a queue has no shape"))?;
         let base = base(shared.offset_of_items(), geometry.chunks);
-        let room = Room { shared, geometry, base };
+        let room = Room { shared, tasks, geometry, base };
         if room.shared.items().len() * 4 < base + geometry.chunks as usize * geometry.chunk {
             return Err(Error::corrupt("a queue is longer than its memory"));
         }
@@ -102,8 +105,9 @@ impl<T: 'static> Room<T> {
         self.geometry
     }
 
-    pub(crate) fn is_joinable(&self) -> bool {
-        self.shared.0.shape.0.joinable.load(Relaxed) != 0
+    /// Which items are in whose hands, if that is asked for.
+    pub(crate) fn tasks(&self) -> Option<&Tasks> {
+        self.tasks.as_deref()
     }
 }
 
@@ -151,6 +155,7 @@ pub(crate) struct End<T: 'static> {
 #[serde(bound = "")]
 pub(crate) struct Parcel<T: 'static> {
     shared: Shared<Typed<T>>,
+    tasks: Option<Shared<Tasks>>,
     wires: Wires,
 }
 
@@ -160,12 +165,12 @@ impl<T: 'static> End<T> {
     }
 
     pub(crate) fn pack(&self) -> Parcel<T> {
-        Parcel { shared: self.room.shared.clone(), wires: self.wires.clone() }
+        Parcel { shared: self.room.shared.clone(), tasks: self.room.tasks.clone(), wires: self.wires.clone() }
     }
 
     pub(crate) fn unpack(parcel: Parcel<T>, side: Side) -> Result<End<T>> {
         parcel.wires.check()?;
-        let room = Room::of(parcel.shared)?;
+        let room = Room::of(parcel.shared, parcel.tasks)?;
         if parcel.wires.bands() != room.geometry.bands as usize {
             return Err(Error::corrupt(
                 "a queue's end came with another number of sockets than it has bands",

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::end::{End, for_lock};
 use super::raw;
+use super::tasks::Tasks;
 use crate::waiting::Pace;
 use crate::{Error, Result};
 
@@ -92,6 +93,9 @@ impl<T: 'static> End<T> {
             // Not for want of descriptors: it stays, for who has room.
             return descriptors.map(Some);
         }
+        if let Some(tasks) = self.room.tasks() {
+            tasks.take(system, 1)?;
+        }
         let ring = consumer.take();
         if record.descriptors > 0 && descriptors.is_ok() {
             self.wires.drop_packet(record.band);
@@ -130,6 +134,12 @@ impl<T: 'static> End<T> {
                 }
             }
         }
+        if let Some(tasks) = self.room.tasks()
+            && tasks.take(&system, ends.len() as u32).is_err()
+        {
+            // The next call says why.
+            return Ok(Some(all));
+        }
         let ring = consumer.take();
         drop(consumer);
         if ring {
@@ -159,7 +169,28 @@ impl<T: 'static> End<T> {
         drop(consumer);
         self.ring();
         self.ring_again();
+        if let Some(tasks) = self.room.tasks() {
+            tasks.changed(&system);
+        }
         Ok(skipped)
+    }
+
+    /// The tasks of a queue that can be joined.
+    fn tasks(&self) -> Result<&Tasks> {
+        self.room
+            .tasks()
+            .ok_or_else(|| Error::invalid("the queue", "it was not made to be joined (`joinable`)"))
+    }
+
+    /// An item that this process has is done.
+    pub(super) fn task_done(&self) -> Result<()> {
+        self.tasks()?.done(&gate::current()?)
+    }
+
+    /// Until nothing is unfinished.
+    pub(super) fn join(&self, until: Until) -> Result<bool> {
+        let log = self.room.log();
+        self.tasks()?.join(&gate::current()?, until, || log.is_empty())
     }
 }
 

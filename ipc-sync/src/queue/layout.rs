@@ -58,8 +58,6 @@ pub struct Shape {
     pub(crate) chunks: AtomicU32,
     pub(crate) items: AtomicU32,
     pub(crate) bands: AtomicU32,
-    /// Not 0: who takes an item says when it is done with it.
-    pub(crate) joinable: AtomicU32,
 }
 
 /// What producers alone use, under their lock.

@@ -59,6 +59,7 @@ mod put_error;
 mod raw;
 mod receiver;
 mod sender;
+mod tasks;
 mod wires;
 
 use std::fmt;
@@ -155,6 +156,30 @@ impl<T: 'static> Queue<T> {
     /// As [`close`](Queue::close).
     pub fn discard(&self) -> Result<usize> {
         self.receiver.discard()
+    }
+
+    /// As [`QueueReceiver::task_done`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn task_done(&self) -> Result<()> {
+        self.receiver.task_done()
+    }
+
+    /// As [`QueueSender::join`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(&self) -> Result<()> {
+        self.sender.join()
+    }
+
+    /// As [`QueueSender::join_timeout`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.sender.join_timeout(timeout)
     }
 
     /// How many items there are at this moment. Python's `qsize`.

@@ -61,6 +61,14 @@ impl<T: 'static> QueueReceiver<T> {
         self.end.room.log().is_closed()
     }
 
+    /// An item that this process got from a queue that can be [joined](crate::QueueBuilder::joinable) is done.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: it has none that is not done; the queue cannot be joined.
+    pub fn task_done(&self) -> Result<()> {
+        self.end.task_done()
+    }
+
     /// Closes the queue, and drops what is in it. Gives how many items that were.
     ///
     /// # Errors

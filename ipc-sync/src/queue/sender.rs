@@ -50,6 +50,56 @@ impl<T: 'static> QueueSender<T> {
         self.end.close()
     }
 
+    /// Waits until nothing is unfinished of a queue that can be [joined](crate::QueueBuilder::joinable): all that was put is taken, and who took it has said
+    /// [`task_done`](crate::QueueReceiver::task_done).
+    ///
+    /// ```
+    /// use ipc_core::spawn;
+    /// use ipc_sync::{Queue, QueueReceiver};
+    ///
+    /// fn work(jobs: QueueReceiver<u32>) -> ipc_sync::Result<()> {
+    ///     for job in jobs.iter() {
+    ///         let _job = job?;
+    ///         // …
+    ///         jobs.task_done()?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let jobs = Queue::builder().items(100).joinable().make()?;
+    /// let worker = spawn(work, (jobs.receiver(),))?;
+    /// jobs.put_many(0..10).map_err(|(_, error)| error)?;
+    /// jobs.join()?;                       // all ten are done
+    /// jobs.close()?;
+    /// worker.join()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`Error::Abandoned`]: processes have died with items in their hands; the next call waits for what is unfinished besides.
+    /// - [`Error::Invalid`]: the queue cannot be joined.
+    pub fn join(&self) -> Result<()> {
+        self.end.join(Until::Forever).map(drop)
+    }
+
+    /// As [`join`](QueueSender::join), at most for `timeout`; `false`: something is unfinished still.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.end.join(Until::after(timeout))
+    }
+
+    /// As [`join`](QueueSender::join), at most until `deadline`; `false`: something is unfinished still.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_deadline(&self, deadline: Instant) -> Result<bool> {
+        self.end.join(Until::Deadline(deadline))
+    }
+
     /// How many items there are at this moment.
     pub fn len(&self) -> usize {
         self.end.room.log().len()
