@@ -5,7 +5,7 @@
 
 /// All points; the part before the colon says who dies there.
 #[cfg(feature = "crash-points")]
-pub const POINTS: [&str; 8] = [
+pub const POINTS: [&str; 22] = [
     "ring sender: has room",
     "ring sender: written",
     "ring sender: written in place",
@@ -14,6 +14,20 @@ pub const POINTS: [&str; 8] = [
     "ring receiver: read",
     "ring receiver: gave back",
     "ring bell: about to ring",
+    "producer: chunk noted",
+    "producer: chunk cut off",
+    "producer: chunk appended",
+    "producer: chunk taken",
+    "producer: descriptors sent",
+    "producer: about to publish",
+    "producer: published",
+    "consumer: descriptors seen",
+    "consumer: some descriptors taken",
+    "consumer: about to take",
+    "consumer: took",
+    "consumer: descriptors left",
+    "closer: about to close",
+    "closer: receivers told",
 ];
 
 /// Kills this process, if it is to die here.

@@ -124,6 +124,13 @@ impl<T: 'static> Memory for Room<T> {
     }
 
     #[cold]
+    fn has(&self, bytes: usize) -> bool {
+        // Blocks of 512 bytes, whatever the file's own are.
+        let taken = rustix::fs::fstat(self.shared.segment()).map(|stat| stat.st_blocks as u64 * 512);
+        taken.is_ok_and(|taken| taken >= bytes as u64)
+    }
+
+    #[cold]
     fn reserve(&self, chunk: u32) -> Result<()> {
         let at = self.shared.offset_of_items() + self.base + chunk as usize * self.geometry.chunk;
         Ok(self.shared.segment().reserve(at, self.geometry.chunk)?)

@@ -9,7 +9,9 @@ use ipc_shm::gate::{self, System};
 use serde::de::DeserializeOwned;
 
 use super::end::{End, for_lock};
+use super::position::GRANULE;
 use super::raw;
+use crate::crash::reached;
 use crate::waiting::Pace;
 use crate::{Error, Result};
 
@@ -60,13 +62,16 @@ impl<T: 'static> End<T> {
                 () if !ours && self.is_over(ask) => Error::Disconnected,
                 () => return None,
             };
-            // What was put before the end is there by now.
-            Some(self.try_get(&system, to, until).transpose().unwrap_or(Err(end)))
+            // What was put before the end is there by now; nothing was found, perhaps, because another consumer did not let go of the lock in time.
+            match self.try_get(&system, to, until).transpose() {
+                None if log.is_empty() => Some(Err(end)),
+                found => found,
+            }
         };
         if let Some(found) = look(false) {
             return found.map(Some);
         }
-        let more = || !log.is_empty() || log.is_closed();
+        let more = || !log.is_empty() || log.is_closed() || !ours && self.is_left();
         self.wait(&system, (Pace::Stream, until), look, more).transpose()
     }
 
@@ -79,6 +84,12 @@ impl<T: 'static> End<T> {
             Err(error) => return Err(error),
         };
         let Some(record) = consumer.read(to)? else {
+            let cleared = (0..self.wires.bands())
+                .filter_map(|band| Some((band, consumer.litter(band)?)))
+                .fold(false, |cleared, (band, attempt)| self.wires.clear(band, attempt) || cleared);
+            if cleared && log.made_room(system, u32::MAX) {
+                self.ring();
+            }
             if self.is_polled() {
                 self.arm(|| !log.is_empty() || log.is_closed());
             }
@@ -92,9 +103,12 @@ impl<T: 'static> End<T> {
             // Not for want of descriptors: it stays, for who has room.
             return descriptors.map(Some);
         }
-        let ring = consumer.take();
+        let mut ring = consumer.take();
         if record.descriptors > 0 && descriptors.is_ok() {
+            reached("consumer: descriptors left");
             self.wires.drop_packet(record.band);
+            // A producer that was woken before that found no room for its own.
+            ring |= log.made_room(system, 1);
         }
         drop(consumer);
         if ring {
@@ -116,15 +130,27 @@ impl<T: 'static> End<T> {
         let system = gate::current()?;
         let log = self.room.log();
         let Ok(mut consumer) = log.consumer(&system, for_lock(Until::Now)) else { return Ok(Some(all)) };
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        while ends.len() + 1 < most {
+        let (mut bytes, mut total) = (Vec::new(), 0);
+        // What is said to be longer than the queue in all is no queue's.
+        while all.len() < most && total < log.longest() {
             let before = consumer.mark();
-            let begin = bytes.len();
-            match consumer.read(&mut bytes) {
-                Ok(Some(record)) if record.descriptors == 0 => ends.push(bytes.len()),
+            bytes.clear();
+            let value = match consumer.read(&mut bytes) {
+                Ok(Some(record)) if record.descriptors == 0 => {
+                    total += GRANULE + record.len;
+                    // Before it is taken: what is no `T` is told of by the next call, and what came before it is not lost.
+                    if raw::is::<T>() {
+                        raw::value(std::mem::take(&mut bytes))
+                    } else {
+                        decode(&bytes, Vec::new()).ok()
+                    }
+                }
+                _ => None,
+            };
+            match value {
+                Some(value) => all.push(value),
                 // What needs more care, or is wrong, is left for the next call.
-                _ => {
-                    bytes.truncate(begin);
+                None => {
                     consumer.back_to(before);
                     break;
                 }
@@ -134,16 +160,6 @@ impl<T: 'static> End<T> {
         drop(consumer);
         if ring {
             self.ring();
-        }
-        let mut begin = 0;
-        for end in ends {
-            let item = &bytes[begin..end];
-            let raw = if raw::is::<T>() { raw::value(item.to_vec()) } else { None };
-            all.push(match raw {
-                Some(value) => value,
-                None => decode(item, Vec::new())?,
-            });
-            begin = end;
         }
         Ok(Some(all))
     }
