@@ -43,6 +43,21 @@ pub const POINTS: &[&str] = &[
     "barrier: undone",
     "barrier: dead party cleared",
     "barrier: counted anew",
+    // queues
+    "producer: chunk noted",
+    "producer: chunk cut off",
+    "producer: chunk appended",
+    "producer: chunk taken",
+    "producer: descriptors sent",
+    "producer: about to publish",
+    "producer: published",
+    "consumer: descriptors seen",
+    "consumer: some descriptors taken",
+    "consumer: about to take",
+    "consumer: took",
+    "consumer: descriptors left",
+    "closer: about to close",
+    "closer: receivers told",
 ];
 
 /// Kills this process, if it is to die here.

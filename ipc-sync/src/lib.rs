@@ -23,6 +23,7 @@ mod ledger;
 mod people;
 pub mod queue;
 mod ring;
+mod select;
 mod semaphore;
 mod waiting;
 
@@ -34,6 +35,7 @@ pub use ipc_shm::gate;
 pub use latch::Latch;
 pub use queue::{PutError, Queue, QueueBuilder, QueueReceiver, QueueSender};
 pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, SendError, ring, ring_with};
+pub use select::{Waitable, select, select_deadline};
 pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
 
 /// Primitives to be placed in shared memory by whoever has some.

@@ -22,6 +22,8 @@ mod event;
 mod kernel;
 #[path = "loom/latch.rs"]
 mod latch;
+#[path = "loom/queue.rs"]
+mod queue;
 #[path = "loom/ring.rs"]
 mod ring;
 

@@ -128,6 +128,13 @@ impl<T: 'static> Memory for Room<T> {
     }
 
     #[cold]
+    fn has(&self, bytes: usize) -> bool {
+        // Blocks of 512 bytes, whatever the file's own are.
+        let taken = rustix::fs::fstat(self.shared.segment()).map(|stat| stat.st_blocks as u64 * 512);
+        taken.is_ok_and(|taken| taken >= bytes as u64)
+    }
+
+    #[cold]
     fn reserve(&self, chunk: u32) -> Result<()> {
         let at = self.shared.offset_of_items() + self.base + chunk as usize * self.geometry.chunk;
         Ok(self.shared.segment().reserve(at, self.geometry.chunk)?)
@@ -270,6 +277,23 @@ impl<T: 'static> End<T> {
     /// Whether nobody is left on the other side: by asking the kernel, or only if somebody has left since it was asked.
     pub(crate) fn is_over(&self, ask: bool) -> bool {
         if ask { self.is_alone() } else { self.is_left() }
+    }
+
+    /// Whether this side is ready; if not, its bell is silent until it may be.
+    pub(crate) fn settle(&self) -> bool {
+        let is_there = || {
+            let log = self.room.log();
+            let ready = match self.side {
+                Side::Senders => !log.is_full(),
+                Side::Receivers => !log.is_empty(),
+            };
+            ready || log.is_closed()
+        };
+        if is_there() || self.is_alone() {
+            return true;
+        }
+        self.arm(is_there);
+        is_there()
     }
 
     /// Whether somebody polls for this side in this process, so that it must be armed where there is nothing.

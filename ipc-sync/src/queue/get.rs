@@ -9,8 +9,10 @@ use ipc_shm::gate::{self, System};
 use serde::de::DeserializeOwned;
 
 use super::end::{End, for_lock};
+use super::position::GRANULE;
 use super::raw;
 use super::tasks::Tasks;
+use crate::crash::reached;
 use crate::waiting::Pace;
 use crate::{Error, Result};
 
@@ -61,13 +63,16 @@ impl<T: 'static> End<T> {
                 () if !ours && self.is_over(ask) => Error::Disconnected,
                 () => return None,
             };
-            // What was put before the end is there by now.
-            Some(self.try_get(&system, to, until).transpose().unwrap_or(Err(end)))
+            // What was put before the end is there by now; nothing was found, perhaps, because another consumer did not let go of the lock in time.
+            match self.try_get(&system, to, until).transpose() {
+                None if log.is_empty() => Some(Err(end)),
+                found => found,
+            }
         };
         if let Some(found) = look(false) {
             return found.map(Some);
         }
-        let more = || !log.is_empty() || log.is_closed();
+        let more = || !log.is_empty() || log.is_closed() || !ours && self.is_left();
         self.wait(&system, (Pace::Stream, until), look, more).transpose()
     }
 
@@ -80,6 +85,12 @@ impl<T: 'static> End<T> {
             Err(error) => return Err(error),
         };
         let Some(record) = consumer.read(to)? else {
+            let cleared = (0..self.wires.bands())
+                .filter_map(|band| Some((band, consumer.litter(band)?)))
+                .fold(false, |cleared, (band, attempt)| self.wires.clear(band, attempt) || cleared);
+            if cleared && log.made_room(system, u32::MAX) {
+                self.ring();
+            }
             if self.is_polled() {
                 self.arm(|| !log.is_empty() || log.is_closed());
             }
@@ -96,9 +107,12 @@ impl<T: 'static> End<T> {
         if let Some(tasks) = self.room.tasks() {
             tasks.take(system, 1)?;
         }
-        let ring = consumer.take();
+        let mut ring = consumer.take();
         if record.descriptors > 0 && descriptors.is_ok() {
+            reached("consumer: descriptors left");
             self.wires.drop_packet(record.band);
+            // A producer that was woken before that found no room for its own.
+            ring |= log.made_room(system, 1);
         }
         drop(consumer);
         if ring {
@@ -120,40 +134,43 @@ impl<T: 'static> End<T> {
         let system = gate::current()?;
         let log = self.room.log();
         let Ok(mut consumer) = log.consumer(&system, for_lock(Until::Now)) else { return Ok(Some(all)) };
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-        while ends.len() + 1 < most {
+        let (mut bytes, mut total) = (Vec::new(), 0);
+        // What is said to be longer than the queue in all is no queue's.
+        while all.len() < most && total < log.longest() {
             let before = consumer.mark();
-            let begin = bytes.len();
-            match consumer.read(&mut bytes) {
-                Ok(Some(record)) if record.descriptors == 0 => ends.push(bytes.len()),
+            bytes.clear();
+            let value = match consumer.read(&mut bytes) {
+                Ok(Some(record)) if record.descriptors == 0 => {
+                    total += GRANULE + record.len;
+                    // Before it is taken: what is no `T` is told of by the next call, and what came before it is not lost.
+                    if raw::is::<T>() {
+                        raw::value(std::mem::take(&mut bytes))
+                    } else {
+                        decode(&bytes, Vec::new()).ok()
+                    }
+                }
+                _ => None,
+            };
+            match value {
+                Some(value) => all.push(value),
                 // What needs more care, or is wrong, is left for the next call.
-                _ => {
-                    bytes.truncate(begin);
+                None => {
                     consumer.back_to(before);
                     break;
                 }
             }
         }
         if let Some(tasks) = self.room.tasks()
-            && tasks.take(&system, ends.len() as u32).is_err()
+            && tasks.take(&system, all.len() as u32 - 1).is_err()
         {
-            // The next call says why.
+            // They stay; the next call says why.
+            all.truncate(1);
             return Ok(Some(all));
         }
         let ring = consumer.take();
         drop(consumer);
         if ring {
             self.ring();
-        }
-        let mut begin = 0;
-        for end in ends {
-            let item = &bytes[begin..end];
-            let raw = if raw::is::<T>() { raw::value(item.to_vec()) } else { None };
-            all.push(match raw {
-                Some(value) => value,
-                None => decode(item, Vec::new())?,
-            });
-            begin = end;
         }
         Ok(Some(all))
     }

@@ -77,7 +77,8 @@ pub struct Producers {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Sleepers {
-    pub(crate) gate: Node,
+    /// What they sleep at.
+    pub gate: Node,
     /// Not 0: somebody waits for the bell.
     pub(crate) bell: AtomicU32,
     /// Not 0: perhaps there is nobody left on the other side.
@@ -95,6 +96,8 @@ pub struct Tail {
     pub(crate) head: AtomicU64,
     /// The first chunk of its chain that is not in use any more, if it is not the head's.
     pub(crate) reuse: AtomicU32,
+    /// Not 0: there may be packets in the band's socket that belong to no item; who finds the band empty drops them.
+    pub(crate) litter: AtomicU32,
 }
 
 /// A band's head.

@@ -15,10 +15,10 @@
 //! Nothing that stands in shared memory is believed: positions, links and lengths are compared with the queue's shape before they are used, and what
 //! does not fit is [`Error::Corrupt`].
 
-use ipc_core::primitive::mutant;
-use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64};
+use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};
 use ipc_core::primitive::time::Until;
+use ipc_core::primitive::{MODEL, mutant};
 use ipc_shm::gate::{self, Node, System};
 use ipc_shm::modelled::word;
 use ipc_shm::raw::Taken;
@@ -37,6 +37,9 @@ const LONG: usize = 1024;
 /// To what.
 const LINE: usize = 64;
 
+/// Bytes of more than this length are looked for before they are believed.
+const HUGE: usize = 1 << 20;
+
 /// The memory of the chunks, one after the other.
 pub trait Memory {
     /// The four words that begin there; `None`: beyond the end.
@@ -53,6 +56,9 @@ pub trait Memory {
     /// # Errors
     /// There is none.
     fn reserve(&self, chunk: u32) -> Result<()>;
+
+    /// Whether so many bytes were ever reserved.
+    fn has(&self, bytes: usize) -> bool;
 }
 
 /// A queue in shared memory.
@@ -185,6 +191,8 @@ impl<'a, M: Memory> Log<'a, M> {
             if !mutant::is("a dead producer's work is left") {
                 self.chain().repair(system)?;
             }
+            self.bands().for_each(|band| self.head.bands[band].0.0.litter.store(1, Relaxed));
+            self.begin_attempt();
             word::repaired(system, lock);
         }
         let at = |band: usize| Position(self.tail(band).load(Relaxed));
@@ -262,6 +270,41 @@ impl<'a, M: Memory> Log<'a, M> {
         Ok(at)
     }
 
+    /// Where the heads stand: if not where they stood, something was taken since then.
+    pub fn heads(&self) -> [u64; BANDS] {
+        std::array::from_fn(
+            |band| if self.bands().contains(&band) { self.front(band).load(SeqCst) } else { 0 },
+        )
+    }
+
+    /// Descriptors sent from now on are told from those before.
+    fn begin_attempt(&self) -> u32 {
+        let attempts = &self.head.producers.0.attempts;
+        let attempt = attempts.load(Relaxed).wrapping_add(1);
+        // Whoever sees it sees what was published before it.
+        attempts.store(attempt, Release);
+        attempt
+    }
+
+    /// A producer found no room in the band's socket, and has nothing there: consumers are asked to look for litter. Says whether their bell is to be rung.
+    pub fn ask_to_clear<S: System>(&self, system: &S, band: usize) -> bool {
+        let litter = &self.head.bands[band].0.0.litter;
+        gate::update(system, &self.items().gate, 1, || (true, litter.swap(1, AcqRel)));
+        ring(self.items())
+    }
+
+    /// Whether nobody has looked for litter since then.
+    pub fn is_asked_to_clear(&self, band: usize) -> bool {
+        self.head.bands[band].0.0.litter.load(SeqCst) != 0
+    }
+
+    /// There may be room in sockets. Says whether producers' bell is to be rung.
+    pub fn made_room<S: System>(&self, system: &S, most: u32) -> bool {
+        gate::change(system, &self.room().gate, most, || ());
+        fence(SeqCst);
+        ring(self.room())
+    }
+
     /// Where a record's bytes begin, from its header's beginning, if that is so far into a chunk.
     fn start(&self, offset: usize, len: usize) -> usize {
         // At the end of a chunk it begins at the next one's beginning.
@@ -273,7 +316,7 @@ impl<'a, M: Memory> Log<'a, M> {
     pub fn longest(&self) -> usize {
         // One chunk each may be where the other bands stand, and one is begun.
         let chunks = (self.geometry.chunks - self.geometry.bands) as usize;
-        chunks * self.geometry.chunk - LINE - HEADER
+        (chunks * self.geometry.chunk).saturating_sub(LINE + HEADER)
     }
 }
 
@@ -286,6 +329,10 @@ struct Held<'a, S: System> {
 
 impl<S: System> Drop for Held<'_, S> {
     fn drop(&mut self) {
+        // A model's victim dies by unwinding, and does nothing any more.
+        if MODEL && std::thread::panicking() {
+            return;
+        }
         word::free(self.system, self.lock);
     }
 }
@@ -303,10 +350,7 @@ pub struct Producer<'a, S: System, M> {
 impl<S: System, M: Memory> Producer<'_, S, M> {
     /// A number that no other sending of descriptors has, of the last 2³².
     pub fn attempt(&self) -> u32 {
-        let attempts = &self.log.head.producers.0.attempts;
-        let attempt = attempts.load(Relaxed).wrapping_add(1);
-        attempts.store(attempt, Relaxed);
-        attempt
+        self.log.begin_attempt()
     }
 
     /// Writes an item behind the band's tail. `send` is called when there is room, and before the item counts, with its record; if it says `false` there was
@@ -323,7 +367,8 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
     ) -> Result<Written> {
         let log = self.log;
         let tail = self.tails[band];
-        if tail.is_closed() {
+        // One place says that it is closed, so that it is closed in one step.
+        if self.tails[0].is_closed() {
             return Ok(Written::Closed);
         }
         if bytes.len() > log.longest() {
@@ -340,7 +385,9 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
         for _ in 0..end.saturating_sub(1) / log.geometry.chunk {
             let next = match log.chain().after(last)? {
                 Some(next) => Some(next),
-                None => log.chain().lengthen(self.system, band, last, |chunk| log.memory.reserve(chunk))?,
+                None => log
+                    .chain()
+                    .lengthen(self.system, (band, last), &self.tails, |chunk| log.memory.reserve(chunk))?,
             };
             match next {
                 Some(next) => last = next,
@@ -375,13 +422,14 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
         let most = log.geometry.items;
         let seen = |band: usize| &log.head.bands[band].0.0.head;
         let there = |band: usize| self.tails[band].ahead_of(Position(seen(band).load(Relaxed)));
-        if log.bands().map(there).sum::<u32>() < most {
+        let all = || log.bands().map(|band| u64::from(there(band))).sum::<u64>();
+        if all() < u64::from(most) {
             return false;
         }
         for band in log.bands() {
             seen(band).store(log.front(band).load(Acquire), Relaxed);
         }
-        log.bands().map(there).sum::<u32>() >= most
+        all() >= u64::from(most)
     }
 
     /// From now on what was written is there, and as many who sleep are woken. Says whether the bell is to be rung.
@@ -394,9 +442,11 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
                 continue;
             }
             self.system.crash_point("producer: about to publish");
-            gate::update(self.system, &sleepers.gate, written, || {
+            let most = if mutant::is("nobody is woken for an item") { 0 } else { written };
+            gate::update(self.system, &sleepers.gate, most, || {
                 // One step that reads and writes, as `update` wants it.
-                (true, log.tail(band).swap(self.tails[band].0, AcqRel))
+                let order = if mutant::is("an item is published relaxed") { Relaxed } else { AcqRel };
+                (true, log.tail(band).swap(self.tails[band].0, order))
             });
             self.system.crash_point("producer: published");
         }
@@ -406,14 +456,16 @@ impl<S: System, M: Memory> Producer<'_, S, M> {
     /// Nobody puts anything any more; all who sleep are woken. Gives whether it was closed already.
     pub fn close(&mut self) -> bool {
         let was = self.tails[0].is_closed();
-        // The first band's last: it is what others look at.
-        for band in self.log.bands().rev() {
-            self.tails[band] = self.tails[band].closed();
-            let close = || (true, self.log.tail(band).swap(self.tails[band].0, AcqRel));
-            gate::update(self.system, &self.log.items().gate, u32::MAX, close);
-        }
-        gate::update(self.system, &self.log.room().gate, u32::MAX, || {
-            (true, self.log.taken().fetch_add(0, AcqRel))
+        self.tails[0] = self.tails[0].closed();
+        self.system.crash_point("closer: about to close");
+        let close = || (true, self.log.tail(0).swap(self.tails[0].0, AcqRel));
+        let all = if mutant::is("nobody is woken at the end") { 0 } else { u32::MAX };
+        gate::update(self.system, &self.log.items().gate, all, close);
+        self.system.crash_point("closer: receivers told");
+        gate::update(self.system, &self.log.room().gate, all, || {
+            // It tells nobody anything, and need not stay: one who has looked before, and sleeps, is to find the state changed.
+            let bit = if mutant::is("the end is no change") { 0 } else { Position(0).closed().0 };
+            (true, self.log.taken().fetch_or(bit, AcqRel))
         });
         was
     }
@@ -473,8 +525,19 @@ impl<S: System, M: Memory> Consumer<'_, S, M> {
         if record.len > log.longest() {
             return Err(Error::corrupt(format!("a queue's item has {} bytes", record.len)));
         }
+        // Before there is room for them: links that go in a circle make much of little.
+        if record.len > HUGE && !log.memory.has(record.len) {
+            return Err(Error::corrupt(format!(
+                "a queue's item has {} bytes, and there are not as many",
+                record.len
+            )));
+        }
         let start = log.start(from.offset, record.len);
         let bytes = log.pass(from, start)?;
+        if mutant::is("the head is moved before the copy") {
+            let behind = log.pass(from, start + record.len.next_multiple_of(GRANULE))?;
+            log.front(band).store(head.after(behind.chunk, behind.offset).0, SeqCst);
+        }
         if let Err(error) = log.pieces(bytes, len, |at, len| log.memory.append(at, len, to)) {
             to.truncate(before);
             return Err(error);
@@ -494,9 +557,23 @@ impl<S: System, M: Memory> Consumer<'_, S, M> {
             skipped += there as usize;
             self.popped[band] += there;
             self.heads[band] = tail.open();
+            // Or what was seen before would be behind the head.
             self.log.head.bands[band].1.0.tail.store(tail.0, Relaxed);
         }
         skipped
+    }
+
+    /// Whether the band's socket is to be cleared, of packets of attempts before the one that is given: no item that is there, or will be, asks for them.
+    pub fn litter(&self, band: usize) -> Option<u32> {
+        let litter = &self.log.head.bands[band].0.0.litter;
+        if litter.load(Relaxed) == 0 {
+            return None;
+        }
+        litter.store(0, SeqCst);
+        let attempt = self.log.head.producers.0.attempts.load(Acquire);
+        // Afterwards: what was published before that attempt is seen here.
+        let tail = Position(self.log.tail(band).load(Acquire));
+        (tail.ahead_of(self.heads[band]) == 0).then_some(attempt)
     }
 
     /// What was read so far.
@@ -525,8 +602,10 @@ impl<S: System, M: Memory> Consumer<'_, S, M> {
                 continue;
             }
             self.system.crash_point("consumer: about to take");
-            gate::update(self.system, &sleepers.gate, popped, || {
-                (true, log.front(band).swap(self.heads[band].0, AcqRel))
+            let most = if mutant::is("nobody is woken for room") { 0 } else { popped };
+            gate::update(self.system, &sleepers.gate, most, || {
+                let order = if mutant::is("an item is taken relaxed") { Relaxed } else { AcqRel };
+                (true, log.front(band).swap(self.heads[band].0, order))
             });
             self.system.crash_point("consumer: took");
         }

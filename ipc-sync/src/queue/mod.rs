@@ -117,6 +117,11 @@ impl<T: 'static> Queue<T> {
         self.sender.clone()
     }
 
+    /// What is waited for, of the two.
+    pub(crate) fn half(&self) -> &QueueReceiver<T> {
+        &self.receiver
+    }
+
     /// A half that gets.
     pub fn receiver(&self) -> QueueReceiver<T> {
         self.receiver.alone()

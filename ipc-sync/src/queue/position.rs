@@ -5,7 +5,7 @@
 //! | 0..13 | how far into the chunk, in granules of 16 bytes; a whole chunk means: at the beginning of the next |
 //! | 13..32 | the chunk |
 //! | 32..63 | how many items have passed, modulo 2³¹ |
-//! | 63 | of a tail: the queue is closed |
+//! | 63 | of the first band's tail: the queue is closed (of its head it means nothing) |
 
 use std::fmt;
 

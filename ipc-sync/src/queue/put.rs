@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
-use ipc_core::primitive::message::encode;
+use ipc_core::primitive::message::{Encoded, encode};
 use ipc_core::primitive::time::Until;
 use ipc_shm::gate::{self, System};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::end::{End, for_lock};
 use super::log::Written;
 use super::put_error::PutError;
 use super::raw;
+use crate::crash::reached;
 use crate::waiting::Pace;
 use crate::{Error, Result};
 
@@ -82,7 +83,8 @@ impl<T: 'static> End<T> {
         if let Some(done) = look(false) {
             return done;
         }
-        let more = || !self.room.log().is_full();
+        // Who is told of the end passes it on.
+        let more = || !self.room.log().is_full() || self.room.log().is_closed() || self.is_left();
         self.wait(&system, (Pace::Stream, until), look, more).unwrap_or(Err(Error::Full))
     }
 
@@ -103,8 +105,16 @@ impl<T: 'static> End<T> {
         };
         let attempt = if descriptors.is_empty() { 0 } else { producer.attempt() };
         let beside = (descriptors.len() as u32, attempt);
+        // Where what is looked at below stood before.
+        let heads = self.is_polled().then(|| log.heads());
+        let mut refused = false;
         let send = |record| {
-            descriptors.is_empty().then_some(true).map_or_else(|| self.wires.send(record, descriptors), Ok)
+            if descriptors.is_empty() {
+                return Ok(true);
+            }
+            refused = !self.wires.send(record, descriptors)?;
+            reached("producer: descriptors sent");
+            Ok(!refused)
         };
         match producer.write(band as usize, bytes, beside, send)? {
             Written::Yes => {
@@ -117,9 +127,21 @@ impl<T: 'static> End<T> {
             }
             Written::Closed => Err(Error::Closed),
             Written::Full => {
+                if refused {
+                    // What of it was sent is nobody's.
+                    producer.attempt();
+                }
                 drop(producer);
-                if self.is_polled() {
-                    self.arm(|| !log.is_full());
+                if refused && log.ask_to_clear(system, band as usize) {
+                    self.ring();
+                }
+                if let Some(heads) = heads {
+                    // Room is made by taking; there may be room for more items all the time, and for no more bytes.
+                    self.arm(|| {
+                        log.heads() != heads
+                            || log.is_closed()
+                            || refused && !log.is_asked_to_clear(band as usize)
+                    });
                 }
                 Ok(None)
             }
@@ -137,64 +159,69 @@ impl<T: 'static> End<T> {
         T: Serialize,
     {
         let mut values = values.into_iter();
+        let bands = self.room.geometry().bands;
         let system = match gate::current() {
-            Ok(system) => system,
+            Ok(system) if band < bands => system,
+            Ok(_) => {
+                let error = Error::invalid(format!("band {band}"), format!("the queue has {bands}"));
+                return Err((values.collect(), error));
+            }
             Err(error) => return Err((values.collect(), error.into())),
         };
-        let bands = self.room.geometry().bands;
-        if band >= bands {
-            let error = Error::invalid(format!("band {band}"), format!("the queue has {bands}"));
-            return Err((values.collect(), error));
-        }
-        let log = self.room.log();
-        // One that did not fit, or that must go by itself.
-        let mut next = values.next();
+        let mut batch = Batch::default();
         loop {
-            let Some(value) = next.take() else { return Ok(()) };
-            // The first waits; behind it goes what there is room for at once.
-            match self.put(value, band, until) {
-                Ok(()) => {}
-                Err(failed) => {
-                    let (value, error) = failed.into_parts();
-                    return Err((std::iter::once(value).chain(values).collect(), error));
+            let alone = batch.fill(&mut values);
+            let mut put = Ok(());
+            while put.is_ok() && !batch.is_empty() {
+                let written = self.try_put_batch(&system, &batch, band, until);
+                batch.are_put(written);
+                // What did not fit waits by itself; what is wrong is found there, too.
+                if let Some(first) = batch.bytes(0) {
+                    put = self.put_bytes(first, &[], band, until);
+                    batch.are_put(usize::from(put.is_ok()));
                 }
             }
-            next = values.next();
-            let Ok(mut producer) = log.producer(&system, for_lock(until)) else { continue };
-            let mut room = room();
-            while let Some(value) = next.take() {
-                if let Some(bytes) = raw::of(&value) {
-                    let written = producer.write(band as usize, bytes, (0, 0), |_| Ok(true));
-                    if !matches!(written, Ok(Written::Yes)) {
-                        next = Some(value);
-                        break;
-                    }
-                    next = values.next();
-                    continue;
+            let Some((value, encoded)) = alone else {
+                match put {
+                    Ok(()) if batch.is_over => return Ok(()),
+                    Ok(()) => continue,
+                    Err(error) => return Err((batch.values.into_iter().chain(values).collect(), error)),
                 }
-                room.clear();
-                let encoded = encode(&value, std::mem::take(&mut room));
-                next = Some(value);
-                // Whatever is wrong with it, or needs more care, is found when it is put by itself.
-                let Ok(mut encoded) = encoded else { break };
-                if !encoded.descriptors.is_empty() {
+            };
+            let put = put.and_then(|()| {
+                let mut encoded = encoded?;
+                let put = self.put_bytes(&encoded.body, &encoded.descriptors, band, until);
+                if put.is_err() {
                     encoded.take_back();
-                    break;
                 }
-                let written = producer.write(band as usize, &encoded.body, (0, 0), |_| Ok(true));
-                room = std::mem::take(&mut encoded.body);
-                if !matches!(written, Ok(Written::Yes)) {
-                    break;
-                }
-                next = values.next();
-            }
-            let ring = producer.publish();
-            drop(producer);
-            keep(room);
-            if ring {
-                self.ring();
+                put
+            });
+            if let Err(error) = put {
+                let left = batch.values.into_iter().chain(std::iter::once(value)).chain(values);
+                return Err((left.collect(), error));
             }
         }
+    }
+
+    /// As many of these as there is room for, in one step; gives how many.
+    fn try_put_batch<S: System>(&self, system: &S, batch: &Batch<T>, band: u32, until: Until) -> usize {
+        if self.is_left() {
+            return 0;
+        }
+        let Ok(mut producer) = self.room.log().producer(system, for_lock(until)) else { return 0 };
+        let mut written = 0;
+        while let Some(bytes) = batch.bytes(written) {
+            match producer.write(band as usize, bytes, (0, 0), |_| Ok(true)) {
+                Ok(Written::Yes) => written += 1,
+                _ => break,
+            }
+        }
+        let ring = producer.publish();
+        drop(producer);
+        if ring {
+            self.ring();
+        }
+        written
     }
 
     /// Nobody puts anything any more. Gives whether it was closed already.
@@ -209,4 +236,89 @@ impl<T: 'static> End<T> {
 fn wake_pollers<T: 'static>(end: &End<T>) {
     end.ring();
     end.ring_again();
+}
+
+/// Values that are put together. They are asked for and encoded, which is their owner's code and may take its time, before the lock is taken.
+struct Batch<T> {
+    values: Vec<T>,
+    /// The encoded ones one after the other, and where each ends; none for values that are bytes already.
+    encoded: Vec<u8>,
+    ends: Vec<usize>,
+    /// Where the first of them begins.
+    begin: usize,
+    /// Nothing comes any more.
+    is_over: bool,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Batch<T> {
+        Batch { values: Vec::new(), encoded: Vec::new(), ends: Vec::new(), begin: 0, is_over: false }
+    }
+}
+
+/// A batch has as many values and bytes as that, at most: others want to put something, too.
+const VALUES: usize = 256;
+const BYTES: usize = 64 << 10;
+
+impl<T: 'static> Batch<T> {
+    fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The bytes of a value that is in it.
+    fn bytes(&self, at: usize) -> Option<&[u8]> {
+        let value = self.values.get(at)?;
+        if let Some(bytes) = raw::of(value) {
+            return Some(bytes);
+        }
+        let begin = if at == 0 { self.begin } else { self.ends[at - 1] };
+        Some(&self.encoded[begin..self.ends[at]])
+    }
+
+    /// So many were put.
+    fn are_put(&mut self, count: usize) {
+        self.values.drain(..count);
+        if let Some(last) = self.ends.drain(..count.min(self.ends.len())).next_back() {
+            self.begin = last;
+        }
+    }
+
+    /// Takes on what comes next. Gives one that must go by itself behind them: it has descriptors, is long, or cannot be encoded.
+    fn fill(&mut self, values: &mut impl Iterator<Item = T>) -> Option<(T, Result<Encoded>)>
+    where
+        T: Serialize,
+    {
+        self.encoded.clear();
+        self.begin = 0;
+        let (mut room, mut bytes) = (room(), 0);
+        let mut alone = None;
+        while self.values.len() < VALUES && bytes < BYTES {
+            let Some(value) = values.next() else {
+                self.is_over = true;
+                break;
+            };
+            if let Some(raw) = raw::of(&value) {
+                bytes += raw.len();
+                self.values.push(value);
+                continue;
+            }
+            let encoded = encode(&value, std::mem::take(&mut room));
+            match encoded {
+                Ok(mut encoded) if encoded.descriptors.is_empty() && encoded.body.len() < BYTES => {
+                    bytes += encoded.body.len();
+                    self.encoded.extend_from_slice(&encoded.body);
+                    self.ends.push(self.encoded.len());
+                    self.values.push(value);
+                    room = std::mem::take(&mut encoded.body);
+                    room.clear();
+                }
+                encoded => {
+                    alone = Some((value, encoded.map_err(Error::from)));
+                    break;
+                }
+            }
+        }
+        keep(room);
+        alone
+    }
 }

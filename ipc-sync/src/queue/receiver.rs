@@ -42,7 +42,7 @@ impl<T: 'static> QueueReceiver<T> {
         QueueReceiver { end: self.end.clone(), ours: false }
     }
 
-    pub(super) fn end(&self) -> &End<T> {
+    pub(crate) fn end(&self) -> &End<T> {
         &self.end
     }
 

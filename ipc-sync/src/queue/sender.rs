@@ -31,7 +31,7 @@ impl<T: 'static> QueueSender<T> {
         QueueSender { end: Arc::new(end), band: 0 }
     }
 
-    pub(super) fn end(&self) -> &End<T> {
+    pub(crate) fn end(&self) -> &End<T> {
         &self.end
     }
 

@@ -20,10 +20,14 @@ use rustix::net::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::log::Record;
+use crate::crash::reached;
 use crate::{Error, Result};
 
 /// As many descriptors as a packet takes (`SCM_MAX_FD`).
 const MOST: usize = 253;
+
+/// As many packets of one item as a socket has room for in any case, and more.
+const PACKETS: usize = 64;
 
 /// A descriptor that handles share, and that travels once in a message.
 #[derive(Clone, Debug)]
@@ -117,6 +121,10 @@ impl Wires {
     /// [`Error::Os`]; [`Error::Disconnected`].
     pub(crate) fn send(&self, record: Record, descriptors: &[OwnedFd]) -> Result<bool> {
         let socket = self.sockets[record.band].as_fd();
+        if descriptors.len() > MOST * PACKETS {
+            let what = format!("an item with {} descriptors", descriptors.len());
+            return Err(Error::invalid(what, format!("a queue takes {}", MOST * PACKETS)));
+        }
         for packet in descriptors.chunks(MOST) {
             let fds: Vec<_> = packet.iter().map(AsFd::as_fd).collect();
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
@@ -132,7 +140,8 @@ impl Wires {
             };
             match sent {
                 Ok(_) => {}
-                Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(false),
+                // The last: as many as this user may have in sockets (RLIMIT_NOFILE), of which these are some.
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::TOOMANYREFS) => return Ok(false),
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(Error::Disconnected),
                 Err(error) => return Err(os("could not send an item's descriptors: sendmsg", error)),
             }
@@ -156,9 +165,11 @@ impl Wires {
             };
             all.append(&mut fds);
             if all.len() >= record.descriptors as usize {
+                reached("consumer: descriptors seen");
                 return Ok(all);
             }
             self.drop_packet(record.band);
+            reached("consumer: some descriptors taken");
         }
     }
 
@@ -190,13 +201,39 @@ impl Wires {
             return Ok(None);
         }
         if found != label(record) || fds.is_empty() && !received.flags.contains(ReturnFlags::CTRUNC) {
-            return Ok(Some(None));
+            // They stand there in the order of their attempts. A later item's is left to that: this one's went with a dead consumer.
+            let is_litter = received.bytes != LABEL || is_before(attempt_of(&found), record.attempt);
+            return Ok(is_litter.then_some(None));
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
             let limit = "could not receive an item's descriptors: recvmsg; this process is at its limit (RLIMIT_NOFILE)";
             return Err(os(limit, Errno::MFILE));
         }
         Ok(Some(Some(fds)))
+    }
+
+    /// Drops the packets at the front that were sent by attempts before that one; gives whether there were any.
+    pub(crate) fn clear(&self, band: usize, attempt: u32) -> bool {
+        let mut cleared = false;
+        // No more than a socket has room for; who sends more all the time is none of ours.
+        for _ in 0..1 << 12 {
+            let mut label = [0_u8; LABEL];
+            let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+            let of = match rustix::net::recv(self.sockets[band].as_fd(), &mut label, flags) {
+                Ok((LABEL, _)) => attempt_of(&label),
+                Err(Errno::INTR) => continue,
+                // Empty, or the end.
+                Ok((0, _)) | Err(_) => break,
+                // Nobody sends such.
+                Ok(_) => attempt.wrapping_sub(1),
+            };
+            if !is_before(of, attempt) {
+                break;
+            }
+            self.drop_packet(band);
+            cleared = true;
+        }
+        cleared
     }
 
     /// Drops the next packet of a band.
@@ -228,6 +265,16 @@ fn label(record: Record) -> [u8; LABEL] {
     label[4..8].copy_from_slice(&record.attempt.to_le_bytes());
     label[8..].copy_from_slice(&record.descriptors.to_le_bytes());
     label
+}
+
+/// Of which attempt a packet is, by its label.
+fn attempt_of(label: &[u8; LABEL]) -> u32 {
+    u32::from_le_bytes([label[4], label[5], label[6], label[7]])
+}
+
+/// Whether one attempt was before another: they count modulo 2³².
+fn is_before(one: u32, other: u32) -> bool {
+    other != one && other.wrapping_sub(one) < 1 << 31
 }
 
 /// Rings a bell: whoever polls it is woken.
