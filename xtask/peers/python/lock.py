@@ -62,8 +62,12 @@ def conductor(share, placement):
     return once
 
 
-def uncontended(batch):
-    lock = multiprocessing.Lock()
+def semaphore(batch):
+    return uncontended(batch, multiprocessing.Semaphore(1))
+
+
+def uncontended(batch, lock=None):
+    lock = lock or multiprocessing.Lock()
     acquire, release = lock.acquire, lock.release
 
     def once():
@@ -95,7 +99,7 @@ def main():
     if task in ("total", "share"):
         once = conductor(task == "share", placement)
     else:
-        once = {"uncontended": uncontended, "add": add}[task](int(batch))
+        once = {"uncontended": uncontended, "semaphore": semaphore, "add": add}[task](int(batch))
     once()
     print("ready", flush=True)
     for line in sys.stdin:

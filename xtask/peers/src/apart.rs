@@ -18,6 +18,9 @@ pub fn apart<E>(
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            // Who waits for memory does not notice by itself that the other is gone.
+            // SAFETY: no memory is involved. Nobody is left to be told of an error.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             drop(ours);
             let mut end = theirs;
             // Its end is the parent's: nobody is left to be told why.

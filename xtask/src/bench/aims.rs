@@ -48,6 +48,16 @@ const AIMS: &[(&str, Bound)] = &[
     ("create 1 MiB", Of("raw calls", 1.1)),
     ("create 1 GiB", Of("raw calls", 1.1)),
     ("array copy", Of("memcpy", 1.1)),
+    ("semaphore uncontended", Of("sem_t", 1.1)),
+    ("semaphore uncontended, owned", Of("sem_t", 2.5)),
+    ("64 B 1:1", Of("ring", 1.0 / 0.6)),
+    ("64 B 1:1", Of("crossbeam", 1.0 / 1.2)),
+    ("64 B 1:1", Of("python", 0.01)),
+    ("64 B many 16", Of("crossbeam", 0.25)),
+    ("1 MiB 1:1", Of("ring", 1.0 / 0.8)),
+    // Both running: two processors; the futex is for one, where nobody can look and wait.
+    ("ping-pong", Of("ring", 2.5)),
+    ("ping-pong", Of("futex", 1.2)),
 ];
 
 /// Aims of every row that has such a peer, by the row's group.

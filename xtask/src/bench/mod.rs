@@ -26,12 +26,14 @@ mod lock;
 mod options;
 mod pipe;
 mod protocol;
+mod queue;
 mod report;
 mod rounds;
 mod row;
 mod shm;
 mod spawn;
 mod stats;
+mod sync;
 mod table;
 
 use build::Workshop;
@@ -49,6 +51,8 @@ const GROUPS: &[Group] = &[
     Group { name: "pipe", rows: pipe::rows },
     Group { name: "lock", rows: lock::rows },
     Group { name: "shm", rows: shm::rows },
+    Group { name: "sync", rows: sync::rows },
+    Group { name: "queue", rows: queue::rows },
 ];
 
 /// Runs the command with what follows its name.

@@ -6,6 +6,7 @@
 //! | `futex` | a word of three states (Drepper, *Futexes Are Tricky*, "mutex2"), that spins before it sleeps as std's does; shared |
 //! | `pthread` | `pthread_mutex_t`, `PTHREAD_PROCESS_SHARED` |
 //! | `pthread robust` | the same with `PTHREAD_MUTEX_ROBUST` |
+//! | `sem_t` | POSIX's semaphore of one, shared |
 //!
 //! The counter stands beside its lock, as one would place it: in the same cache line.
 
@@ -29,6 +30,14 @@ fn main() -> ExitCode {
             measure(&call, in_shared_memory(Locked { lock: Futex(AtomicU32::new(0)), count: 0.into() })?)
         }
         Some("pthread") => pthread(&call, false),
+        Some("sem_t") => {
+            // SAFETY: zeros are what `sem_init` finds as well as anything.
+            let lock = Posix(UnsafeCell::new(unsafe { std::mem::zeroed() }));
+            let locked = in_shared_memory(Locked { lock, count: 0.into() })?;
+            // SAFETY: it stays where it is, and nobody uses it yet.
+            errno(unsafe { libc::sem_init(locked.lock.0.get(), 1, 1) })?;
+            measure(&call, locked)
+        }
         Some("pthread robust") => pthread(&call, true),
         _ => Err(call.unknown()),
     })
@@ -193,4 +202,25 @@ impl Lock for Pthread {
 #[inline]
 fn done(error: libc::c_int) -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+struct Posix(UnsafeCell<libc::sem_t>);
+
+impl Lock for Posix {
+    #[inline]
+    fn lock(&self) -> io::Result<()> {
+        // SAFETY: initialised, and where it was then.
+        errno(unsafe { libc::sem_wait(self.0.get()) })
+    }
+
+    #[inline]
+    fn unlock(&self) -> io::Result<()> {
+        // SAFETY: as above.
+        errno(unsafe { libc::sem_post(self.0.get()) })
+    }
+}
+
+#[inline]
+fn errno(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

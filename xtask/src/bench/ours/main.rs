@@ -12,8 +12,10 @@ mod parcel;
 mod pipe;
 #[path = "../protocol.rs"]
 mod protocol;
+mod queue;
 mod shm;
 mod spawn;
+mod sync;
 #[path = "../traffic.rs"]
 mod traffic;
 
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         "pipe" => pipe::serve(&call),
         "lock" => lock::serve(&call),
         "shm" => shm::serve(&call),
+        "sync" => sync::serve(&call),
+        "queue" => queue::serve(&call),
         _ => Err(call.unknown()),
     })
 }

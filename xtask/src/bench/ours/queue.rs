@@ -1,0 +1,106 @@
+//! Our side of group `queue`: a `Queue` of `Bytes` in each direction, and one child.
+
+use std::collections::VecDeque;
+use std::io;
+
+use ipc_core::{Bytes, Context};
+use ipc_sync::{Queue, QueueReceiver, QueueSender};
+
+use super::failed;
+use super::protocol::Call;
+use super::traffic::{self, Traffic};
+
+/// One side: where it puts, where it gets, and what it has got.
+struct End {
+    there: QueueSender<Bytes>,
+    back: QueueReceiver<Bytes>,
+    buffer: Vec<u8>,
+}
+
+impl traffic::Bytes for End {
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        self.there.put_bytes(message).map_err(failed)
+    }
+
+    fn receive(&mut self, _: usize) -> io::Result<&[u8]> {
+        self.buffer.clear();
+        self.back.get_into(&mut self.buffer).map_err(failed)?;
+        Ok(&self.buffer)
+    }
+}
+
+/// The same, many at a time.
+struct Many {
+    end: End,
+    most: usize,
+    pending: Vec<Bytes>,
+    got: VecDeque<Bytes>,
+    now: Bytes,
+}
+
+impl Many {
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.end.there.put_many(self.pending.drain(..)).map_err(|(_, error)| failed(error))
+    }
+}
+
+impl traffic::Bytes for Many {
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        self.pending.push(Bytes::from(message.to_vec()));
+        if self.pending.len() < self.most && message.len() > 8 {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn receive(&mut self, _: usize) -> io::Result<&[u8]> {
+        self.flush()?;
+        if self.got.is_empty() {
+            self.got.extend(self.end.back.get_many(self.most).map_err(failed)?);
+        }
+        self.now = self.got.pop_front().ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(&self.now)
+    }
+}
+
+type Halves = (QueueSender<Bytes>, QueueReceiver<Bytes>);
+
+/// Leads, or follows.
+fn run((there, back): Halves, traffic: Traffic, many: usize, leads: bool) -> io::Result<()> {
+    let mut end = End { there, back, buffer: Vec::new() };
+    if many > 1 {
+        let (pending, got) = (Vec::new(), VecDeque::new());
+        let mut end = Many { end, most: many, pending, got, now: Bytes::default() };
+        return if leads { traffic.lead(&mut end) } else { traffic.follow(&mut end) };
+    }
+    if leads { traffic.lead(&mut end) } else { traffic.follow(&mut end) }
+}
+
+/// The child: until the other side is gone, which is an error here.
+fn follow(halves: Halves, size: usize, batch: Option<usize>, many: usize) {
+    let _ = run(halves, Traffic { typed: false, size, batch }, many, false);
+}
+
+/// Does what group `queue` asks for.
+pub(crate) fn serve(call: &Call) -> io::Result<()> {
+    let traffic = Traffic::of(call)?;
+    let many = call.more.get(2).and_then(|text| text.parse().ok()).ok_or_else(|| call.unknown())?;
+    // As long as the ring that it is compared with.
+    let bytes = (8 * traffic.size).max(1 << 20);
+    let queue = || Queue::builder().items(100_000).bytes(bytes).make().map_err(failed);
+    let ((there, from_here), (from_there, back)) = (queue()?.split(), queue()?.split());
+    let context = Context::default();
+    let builder = match call.placement.child() {
+        Some(cpu) => context.builder().affinity([cpu]),
+        None => context.builder(),
+    };
+    call.placement.enter()?;
+    let child = builder
+        .spawn(follow, ((from_there, from_here), traffic.size, traffic.batch, many))
+        .map_err(failed)?;
+    run((there, back), traffic, many, true)?;
+    child.join().map_err(failed)
+}
