@@ -58,6 +58,8 @@ pub mod modelled {
         pub use crate::queue::layout;
         pub use crate::queue::log;
         pub use crate::queue::position;
+        #[cfg(feature = "crash-points")]
+        pub use crate::queue::segment_of;
     }
 
     /// Where `tests/crash.rs` has processes killed.

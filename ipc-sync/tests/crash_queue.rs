@@ -236,8 +236,8 @@ fn round(context: &Context, death: &Death<'_>, rng: &mut Rng) -> u32 {
         points.arm(point, nth);
     }
     let closer = closes.then(|| start(context, close, (sender.clone(),)));
-    // The last senders are theirs. This process comes by at gates itself, before anything is armed.
-    drop(sender);
+    // The last senders are theirs, or this process closes it when they have ended, which is told at once. It comes by at gates itself, before anything is armed.
+    let kept = (rng.below(4) > 0).then_some(sender);
     if let (Death::At(points, point), false) = (death, is_closers) {
         points.arm(point, nth);
     }
@@ -276,6 +276,9 @@ fn round(context: &Context, death: &Death<'_>, rng: &mut Rng) -> u32 {
     }
     let mut died = closer.map_or(0, |closer| all_end(vec![closer]));
     died += all_end(producers);
+    if let Some(sender) = kept {
+        sender.close().unwrap();
+    }
     let dead_consumers = all_end(consumers);
     take_rest(&ledger, &mut rest, &[]);
     judge(&ledger, dead_consumers);

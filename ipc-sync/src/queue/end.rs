@@ -101,6 +101,11 @@ impl<T: 'static> Room<T> {
         self.shared.number()
     }
 
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn segment(&self) -> (ipc_shm::Segment, usize) {
+        (self.shared.segment().clone(), self.shared.offset_of_items() - size_of::<Typed<T>>())
+    }
+
     pub(crate) fn geometry(&self) -> Geometry {
         self.geometry
     }

@@ -87,7 +87,7 @@ impl<T: 'static> End<T> {
         let Some(record) = consumer.read(to)? else {
             let cleared = (0..self.wires.bands())
                 .filter_map(|band| Some((band, consumer.litter(band)?)))
-                .fold(false, |cleared, (band, attempt)| self.wires.clear(band, attempt) || cleared);
+                .fold(false, |cleared, (band, attempt)| self.wires.clear(band, Some(attempt)) || cleared);
             if cleared && log.made_room(system, u32::MAX) {
                 self.ring();
             }
@@ -183,6 +183,8 @@ impl<T: 'static> End<T> {
         let mut consumer = log.consumer(&system, Until::Forever)?;
         let skipped = consumer.skip();
         consumer.take();
+        // Nobody sends any more: what is there was of those, and may be what others wait for the end of.
+        (0..self.wires.bands()).for_each(|band| _ = self.wires.clear(band, None));
         drop(consumer);
         self.ring();
         self.ring_again();

@@ -297,6 +297,13 @@ impl<T: DeserializeOwned + 'static> Queue<T> {
     }
 }
 
+/// The memory of a queue, and where its head begins there, for who is to write over it.
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub fn segment_of<T: 'static>(queue: &Queue<T>) -> (ipc_shm::Segment, usize) {
+    queue.sender.end().room.segment()
+}
+
 impl<T: 'static> fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("len", &self.len()).field("closed", &self.is_closed()).finish()

@@ -188,14 +188,18 @@ impl<T: 'static> End<T> {
                     Err(error) => return Err((batch.values.into_iter().chain(values).collect(), error)),
                 }
             };
-            let put = put.and_then(|()| {
-                let mut encoded = encoded?;
-                let put = self.put_bytes(&encoded.body, &encoded.descriptors, band, until);
-                if put.is_err() {
-                    encoded.take_back();
+            // What went wrong first is what is told.
+            let put = match (put, encoded) {
+                (put, Ok(mut encoded)) => {
+                    let put =
+                        put.and_then(|()| self.put_bytes(&encoded.body, &encoded.descriptors, band, until));
+                    if put.is_err() {
+                        encoded.take_back();
+                    }
+                    put
                 }
-                put
-            });
+                (put, Err(error)) => put.and(Err(error)),
+            };
             if let Err(error) = put {
                 let left = batch.values.into_iter().chain(std::iter::once(value)).chain(values);
                 return Err((left.collect(), error));

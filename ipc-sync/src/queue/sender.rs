@@ -128,7 +128,7 @@ impl<T: Serialize + 'static> QueueSender<T> {
     /// The value comes back, with
     /// - [`Error::Closed`], [`Error::Disconnected`]: nobody will take it;
     /// - [`Error::Message`]: it cannot be encoded, or its descriptors not be duplicated;
-    /// - [`Error::Invalid`]: it is longer than the queue, or the queue has no such band;
+    /// - [`Error::Invalid`]: it is longer than the queue, has more than 16,192 descriptors, or the queue has no such band;
     /// - [`Error::Memory`]: no memory for one chunk more ([`NoMemory`](ipc_shm::Error::NoMemory));
     /// - [`Error::Corrupt`]: somebody has written over the queue.
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
@@ -159,7 +159,8 @@ impl<T: Serialize + 'static> QueueSender<T> {
         self.end.put(value, self.band, Until::Deadline(deadline))
     }
 
-    /// Puts many values in their order, as many at a time as there is room for: three times as fast as one by one, and more.
+    /// Puts many values in their order, as many at a time as there is room for: three times as fast as one by one, and more. The iterator is asked for up to 256
+    /// values, or 64 KiB, before these are put; one that takes its time keeps nobody else waiting.
     ///
     /// ```
     /// # let queue = ipc_sync::Queue::bounded(3)?;

@@ -2,7 +2,8 @@
 //!
 //! - **A pair of sockets for each band** (`SOCK_SEQPACKET`): one side is with all senders, the other with all receivers. The kernel counts who has which, also
 //!   those in a message on their way, and closes them with their process, `kill -9` included: so each side learns that nobody is left on the other. And descriptors
-//!   inside items go that way, in packets that say whose they are; they outlive their sender.
+//!   inside items go that way, in packets that say whose they are; they outlive their sender. Who dies, or finds no room for all, may leave some there that no item asks for (*litter*): who
+//!   gets drops those before its own, and all when there is nothing to get and a producer has asked for it, or has died.
 //! - **Two bells** (eventfd): one that is rung when there are items, one when there is room, if somebody waits for it (`bell` in `layout.rs`).
 
 use std::io::{IoSlice, IoSliceMut};
@@ -212,22 +213,24 @@ impl Wires {
         Ok(Some(Some(fds)))
     }
 
-    /// Drops the packets at the front that were sent by attempts before that one; gives whether there were any.
-    pub(crate) fn clear(&self, band: usize, attempt: u32) -> bool {
+    /// Drops the packets at the front that were sent by attempts before that one, or all; gives whether there were any.
+    pub(crate) fn clear(&self, band: usize, before: Option<u32>) -> bool {
         let mut cleared = false;
         // No more than a socket has room for; who sends more all the time is none of ours.
         for _ in 0..1 << 12 {
             let mut label = [0_u8; LABEL];
             let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
             let of = match rustix::net::recv(self.sockets[band].as_fd(), &mut label, flags) {
-                Ok((LABEL, _)) => attempt_of(&label),
+                Ok((LABEL, _)) => Some(attempt_of(&label)),
                 Err(Errno::INTR) => continue,
                 // Empty, or the end.
                 Ok((0, _)) | Err(_) => break,
                 // Nobody sends such.
-                Ok(_) => attempt.wrapping_sub(1),
+                Ok(_) => None,
             };
-            if !is_before(of, attempt) {
+            if let (Some(of), Some(before)) = (of, before)
+                && !is_before(of, before)
+            {
                 break;
             }
             self.drop_packet(band);

@@ -244,7 +244,7 @@ fn one_to_one(preemptions: usize) {
 
 #[test]
 fn items_go_through_in_order() {
-    one_to_one(2);
+    one_to_one(3);
 }
 
 /// An item of several chunks is copied out, while its chunks are waited for.
@@ -264,7 +264,7 @@ fn long(preemptions: usize) {
 
 #[test]
 fn long_items_go_through() {
-    long(2);
+    long(3);
 }
 
 #[test]
@@ -356,8 +356,8 @@ fn two_consumers(preemptions: usize, together: bool) {
 
 #[test]
 fn two_get_of_one() {
-    two_consumers(2, false);
-    two_consumers(2, true);
+    two_consumers(3, false);
+    two_consumers(3, true);
 }
 
 #[test]
