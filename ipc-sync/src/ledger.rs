@@ -233,17 +233,15 @@ impl Ledger {
         had
     }
 
-    /// Whether it is the caller's turn to look for the dead, of all who sleep. Without the lock.
-    fn is_due<P: People>(&self, people: &P) -> bool {
+    /// Whether it is the caller's turn to look for the dead, of all who depend on others. Without the lock, too.
+    pub(crate) fn is_due<P: People>(&self, people: &P, me: &Person) -> bool {
+        if !self.has_others(me) || mutant::is("nobody looks for the dead") {
+            return false;
+        }
         let (now, looked) = (people.now(), self.looked.load(Relaxed));
         // Later than now: somebody has written over it.
         let due = now.checked_sub(looked).is_none_or(|since| since >= SLICE.as_millis() as u64);
         due && self.looked.compare_exchange(looked, now, Relaxed, Relaxed).is_ok()
-    }
-
-    /// The same for who does not sleep, and must not rely on the dead.
-    pub(crate) fn is_stale<P: People>(&self, people: &P, me: &Person) -> bool {
-        self.has_others(me) && self.is_due(people)
     }
 
     /// When to look again.
@@ -304,7 +302,7 @@ pub(crate) fn wait<S: System, P: People, T>(
             None if until.is_over() => return Ok(None),
             None => {}
         }
-        if others && ledger.is_due(people) {
+        if ledger.is_due(people, me) {
             bury()?;
         }
     }

@@ -87,6 +87,8 @@ fn is_broken(state: u64) -> bool {
 enum Arrived {
     /// The caller is inside; so many are to come.
     Inside(u32),
+    /// It would be the last, and nobody has looked for a while whether the others live: those who have died before have not arrived.
+    Last,
     /// Those of the last time are leaving.
     NotYet,
     Broken,
@@ -264,17 +266,14 @@ impl<S: System, P: People> Caller<'_, S, P> {
 
     /// Comes inside; gives how many are to come.
     fn enter(&self, until: Until, acts: bool) -> Result<u32> {
-        let barrier = self.barrier;
-        let mut cleared = false;
+        let (mut cleared, mut looked) = (false, false);
         loop {
-            // Those who have died before the last one came have not arrived.
-            if barrier.inside.load(Relaxed) + 1 >= barrier.parties()
-                && barrier.ledger.is_stale(self.people, &self.me)
-            {
-                self.bury(Whom::Owners)?;
-            }
-            match self.locked(until, || self.arrive(acts))? {
+            match self.locked(until, || self.arrive(acts, looked))? {
                 Some(Arrived::Inside(behind)) => return Ok(behind),
+                Some(Arrived::Last) => {
+                    self.bury(Whom::Owners)?;
+                    looked = true;
+                }
                 Some(Arrived::Broken) | None => return Err(Error::BrokenBarrier),
                 Some(Arrived::Full) if cleared => {
                     return Err(Error::TooManyProcesses { most: PLACES as u32 });
@@ -298,7 +297,7 @@ impl<S: System, P: People> Caller<'_, S, P> {
     }
 
     /// With the lock.
-    fn arrive(&self, acts: bool) -> Result<Arrived> {
+    fn arrive(&self, acts: bool, looked: bool) -> Result<Arrived> {
         let barrier = self.barrier;
         let state = self.state();
         if is_broken(state) {
@@ -320,6 +319,9 @@ impl<S: System, P: People> Caller<'_, S, P> {
         let Some(behind) = barrier.parties().checked_sub(inside.saturating_add(1)) else {
             return Ok(Arrived::OneTooMany);
         };
+        if behind == 0 && !looked && barrier.ledger.is_due(self.people, &self.me) {
+            return Ok(Arrived::Last);
+        }
         entry.set(entry.count().saturating_add(1));
         self.system.crash_point("barrier: sat down");
         barrier.inside.store(inside + 1, Relaxed);
