@@ -56,7 +56,10 @@ fn death_at_the_action_breaks_it() {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| barrier.wait());
         assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
-        assert_eq!(spawn(acts, (barrier.clone(),)).unwrap().join().unwrap_err().signal(), Some(Signal::ABORT));
+        assert_eq!(
+            spawn(acts, (barrier.clone(),)).unwrap().join().unwrap_err().signal(),
+            Some(Signal::ABORT)
+        );
         assert!(matches!(other.join().unwrap(), Err(Error::BrokenBarrier)));
     });
 }
