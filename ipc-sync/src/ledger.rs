@@ -48,8 +48,10 @@ const SLICE: Duration = Duration::from_millis(100);
 pub(crate) struct Ledger {
     /// Whose clock the starts are told by ([`Person::clock`]); 0: nobody has entered yet.
     clock: AtomicU64,
-    /// When somebody last looked for the dead ([`People::now`]).
+    /// When somebody last began to look for the dead ([`People::now`]), of those who sleep.
     looked: AtomicU64,
+    /// When somebody began who has found none since.
+    well: AtomicU64,
     /// So many places have been in use, at most.
     used: AtomicU32,
     _unused: u32,
@@ -110,6 +112,7 @@ impl Ledger {
         Ledger {
             clock: AtomicU64::new(0),
             looked: AtomicU64::new(0),
+            well: AtomicU64::new(0),
             used: AtomicU32::new(0),
             _unused: 0,
             entries: std::array::from_fn(|_| Entry {
@@ -212,8 +215,12 @@ impl Ledger {
             return Ok(dead);
         }
         self.check_clock(me)?;
-        self.looked.store(people.now(), Relaxed);
+        let now = people.now();
+        self.looked.store(now, Relaxed);
         dead.retain(|(_, life)| people.is_over(*life));
+        if dead.is_empty() {
+            self.well.store(now, Relaxed);
+        }
         Ok(dead)
     }
 
@@ -234,16 +241,17 @@ impl Ledger {
     }
 
     /// Whether it is the caller's turn to look for the dead, of all who sleep. Without the lock.
-    fn is_due<P: People>(&self, people: &P) -> bool {
-        let (now, looked) = (people.now(), self.looked.load(Relaxed));
-        // Later than now: somebody has written over it.
-        let due = now.checked_sub(looked).is_none_or(|since| since >= SLICE.as_millis() as u64);
-        due && self.looked.compare_exchange(looked, now, Relaxed, Relaxed).is_ok()
+    fn is_due<P: People>(&self, people: &P, me: &Person) -> bool {
+        let looked = self.looked.load(Relaxed);
+        let now = people.now();
+        self.has_others(me)
+            && has_passed(looked, now)
+            && self.looked.compare_exchange(looked, now, Relaxed, Relaxed).is_ok()
     }
 
-    /// The same for who does not sleep, and must not rely on the dead.
-    pub(crate) fn is_stale<P: People>(&self, people: &P, me: &Person) -> bool {
-        self.has_others(me) && self.is_due(people)
+    /// Whether who relies on the others must look first whether they live: for a while nobody has found that they do.
+    pub(crate) fn is_uncertain<P: People>(&self, people: &P, me: &Person) -> bool {
+        self.has_others(me) && has_passed(self.well.load(Relaxed), people.now())
     }
 
     /// When to look again.
@@ -259,11 +267,19 @@ impl Ledger {
     }
 }
 
+/// Whether [`SLICE`] is over. A time to come is one that somebody has written there.
+fn has_passed(since: u64, now: u64) -> bool {
+    let slice = SLICE.as_millis() as u64;
+    now.checked_sub(since).is_none_or(|passed| passed >= slice) && !mutant::is("nobody looks for the dead")
+}
+
 /// Where one sleeps who depends on a ledger: the gate, and the state that a gate compares.
 pub(crate) struct Bed<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) gate: &'a Node,
     pub(crate) state: &'a AtomicU64,
+    /// Who sleeps.
+    pub(crate) me: &'a Person,
 }
 
 /// As [`gate::wait`], for who depends on what others have: once in a while `bury` is called, which looks for the dead and clears
@@ -274,14 +290,13 @@ pub(crate) struct Bed<'a> {
 pub(crate) fn wait<S: System, P: People, T>(
     system: &S,
     people: &P,
-    me: &Person,
     bed: &Bed<'_>,
     until: Until,
     mut look: impl FnMut(u64) -> Option<T>,
     more: impl Fn(u64) -> bool,
     mut bury: impl FnMut() -> Result<()>,
 ) -> Result<Option<T>> {
-    let Bed { ledger, gate, state } = bed;
+    let Bed { ledger, gate, state, me } = bed;
     loop {
         let others = ledger.has_others(me) && !mutant::is("nobody looks for the dead");
         let slice = if others { ledger.slice(people, until) } else { until };
@@ -304,7 +319,7 @@ pub(crate) fn wait<S: System, P: People, T>(
             None if until.is_over() => return Ok(None),
             None => {}
         }
-        if others && ledger.is_due(people) {
+        if ledger.is_due(people, me) {
             bury()?;
         }
     }

@@ -56,7 +56,7 @@ struct Sleeper {
 type Step = Box<dyn FnOnce()>;
 
 /// The end of a victim, at a named point.
-struct Died;
+pub(crate) struct Died;
 
 impl Kernel {
     pub(crate) fn new() -> Arc<Kernel> {
@@ -116,7 +116,7 @@ impl Kernel {
     }
 
     /// A thread begins to live, or ends.
-    fn lives(&self, more: isize) {
+    pub(crate) fn lives(&self, more: isize) {
         let mut room = self.room.lock();
         room.live = room.live.checked_add_signed(more).unwrap();
         self.notify_quiet(&room);
@@ -217,7 +217,8 @@ impl Thread {
         }
         loop {
             let at = room.asleep.iter().position(|sleeper| sleeper.thread == self.number).unwrap();
-            if ends && !room.asleep[at].awake && room.is_quiet() {
+            // A nap is shorter.
+            if ends && !room.asleep[at].awake && room.napping == 0 && room.is_quiet() {
                 room.asleep[at].expired = true;
             }
             if room.asleep[at].awake || room.asleep[at].expired {
@@ -334,6 +335,7 @@ impl System for Thread {
             room = self.kernel.quiet.wait(room);
         }
         room.napping -= 1;
+        self.kernel.notify_quiet(&room);
     }
 
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {

@@ -69,10 +69,10 @@ use raw::RawBarrier;
 ///
 /// | who dies (`kill -9` included) | who notices | what happens |
 /// |---|---|---|
-/// | one who has come, or is at the action | those who wait, within 100 ms; the last to come | it breaks |
+/// | one who has come, or is at the action | those who wait, within 100 ms | it breaks; if all had come by then, they pass, and it breaks for the next time |
 /// | one who is on its way | nobody can | a time-out breaks it |
 /// | the last to come, before it woke the others | the kernel, at once | they pass |
-/// | one that has passed, on its way out | who waits for the next time, within 100 ms | it is counted out |
+/// | one that has passed, on its way out | who comes for the next time, within 100 ms | it breaks |
 /// | a thread alone, its process lives | nobody | it counts as waiting: a time-out breaks it |
 ///
 /// Up to 120 processes may wait at a time.

@@ -17,7 +17,7 @@
 //! | a party | arrived, or at its action | who waits finds that within 100 ms and breaks the barrier |
 //! | a party | as it arrives, or leaves | the next to have the lock counts anew; it is inside, or not |
 //! | the last to arrive | after it let all pass, before its wake | the kernel wakes one, and that one the next |
-//! | who leaves | before it is out | who waits outside finds that within 100 ms |
+//! | who leaves | before it is out | who waits outside finds that within 100 ms, and breaks the barrier |
 //! | who breaks, resets, or clears the dead | half way | the next to have the lock counts anew; who waits does it again |
 
 use std::time::Duration;
@@ -87,6 +87,8 @@ fn is_broken(state: u64) -> bool {
 enum Arrived {
     /// The caller is inside; so many are to come.
     Inside(u32),
+    /// It would be the last, and nobody has looked for a while whether the others live: those who have died before have not arrived.
+    Last,
     /// Those of the last time are leaving.
     NotYet,
     Broken,
@@ -162,7 +164,10 @@ impl RawBarrier {
     /// # Errors
     /// As [`abort`](RawBarrier::abort).
     pub fn reset<S: System, P: People>(&self, system: &S, people: &P) -> Result<()> {
-        self.caller(system, people)?.undo(false)
+        let caller = self.caller(system, people)?;
+        // Those who have died before it are no reason to break it after.
+        caller.bury(Whom::All)?;
+        caller.undo(false)
     }
 
     /// How many must come.
@@ -264,17 +269,14 @@ impl<S: System, P: People> Caller<'_, S, P> {
 
     /// Comes inside; gives how many are to come.
     fn enter(&self, until: Until, acts: bool) -> Result<u32> {
-        let barrier = self.barrier;
-        let mut cleared = false;
+        let (mut cleared, mut looked) = (false, false);
         loop {
-            // Those who have died before the last one came have not arrived.
-            if barrier.inside.load(Relaxed) + 1 >= barrier.parties()
-                && barrier.ledger.is_stale(self.people, &self.me)
-            {
-                self.bury(Whom::Owners)?;
-            }
-            match self.locked(until, || self.arrive(acts))? {
+            match self.locked(until, || self.arrive(acts, looked))? {
                 Some(Arrived::Inside(behind)) => return Ok(behind),
+                Some(Arrived::Last) => {
+                    self.bury(Whom::Owners)?;
+                    looked = true;
+                }
                 Some(Arrived::Broken) | None => return Err(Error::BrokenBarrier),
                 Some(Arrived::Full) if cleared => {
                     return Err(Error::TooManyProcesses { most: PLACES as u32 });
@@ -298,7 +300,7 @@ impl<S: System, P: People> Caller<'_, S, P> {
     }
 
     /// With the lock.
-    fn arrive(&self, acts: bool) -> Result<Arrived> {
+    fn arrive(&self, acts: bool, looked: bool) -> Result<Arrived> {
         let barrier = self.barrier;
         let state = self.state();
         if is_broken(state) {
@@ -320,6 +322,9 @@ impl<S: System, P: People> Caller<'_, S, P> {
         let Some(behind) = barrier.parties().checked_sub(inside.saturating_add(1)) else {
             return Ok(Arrived::OneTooMany);
         };
+        if behind == 0 && !looked && barrier.ledger.is_uncertain(self.people, &self.me) {
+            return Ok(Arrived::Last);
+        }
         entry.set(entry.count().saturating_add(1));
         self.system.crash_point("barrier: sat down");
         barrier.inside.store(inside + 1, Relaxed);
@@ -383,7 +388,7 @@ impl<S: System, P: People> Caller<'_, S, P> {
         self.system.crash_point("barrier: undone");
     }
 
-    /// Clears the entries of the dead: if it is they who are waited for, nobody passes.
+    /// Clears the entries of the dead: if one was inside, nobody passes any more.
     fn bury(&self, whom: Whom) -> Result<()> {
         let dead = self.barrier.ledger.dead(self.people, &self.me, whom)?;
         if dead.is_empty() {
@@ -392,9 +397,9 @@ impl<S: System, P: People> Caller<'_, S, P> {
         self.surely(|| {
             for one in &dead {
                 let cleared = || self.system.crash_point("barrier: dead party cleared");
-                // Before its seat is taken from it: whoever comes after a death here still finds it.
-                if self.barrier.ledger.count_of(*one) > 0 && [FILLING, ACTING].contains(&phase(self.state()))
-                {
+                // Before its seat is taken from it: whoever comes after a death here still finds it. If those who wait have passed already, the next
+                // are told: it will not come any more.
+                if self.barrier.ledger.count_of(*one) > 0 {
                     self.undo_now(true);
                 }
                 let had = self.barrier.ledger.clear(*one, cleared);
@@ -419,17 +424,8 @@ impl<S: System, P: People> Caller<'_, S, P> {
 
     fn sleep(&self, until: Until, wanted: impl Fn(u64) -> Option<()>) -> Result<Option<()>> {
         let RawBarrier { ledger, gate, state, .. } = self.barrier;
-        let bed = Bed { ledger, gate, state };
-        ledger::wait(
-            self.system,
-            self.people,
-            &self.me,
-            &bed,
-            until,
-            wanted,
-            |_| true,
-            || self.bury(Whom::All),
-        )
+        let bed = Bed { ledger, gate, state, me: &self.me };
+        ledger::wait(self.system, self.people, &bed, until, wanted, |_| true, || self.bury(Whom::All))
     }
 }
 

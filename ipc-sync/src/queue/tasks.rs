@@ -105,7 +105,7 @@ impl Tasks {
         is_empty: impl Fn() -> bool,
     ) -> Result<bool> {
         let me = Here.this()?;
-        let bed = Bed { ledger: &self.ledger, gate: &self.gate, state: &self.changes };
+        let bed = Bed { ledger: &self.ledger, gate: &self.gate, state: &self.changes, me: &me };
         // In this order: what has left the queue was entered before.
         let look = |_| (is_empty() && self.ledger.sum() == 0).then_some(());
         let look_once = look(0);
@@ -114,7 +114,7 @@ impl Tasks {
             None => {
                 // Perhaps it is in the hands of one who is dead.
                 self.bury(system, &me)?;
-                ledger::wait(system, &Here, &me, &bed, until, look, |_| true, || self.bury(system, &me))?
+                ledger::wait(system, &Here, &bed, until, look, |_| true, || self.bury(system, &me))?
             }
         };
         match self.lost.swap(0, AcqRel) {

@@ -189,7 +189,7 @@ impl RawSemaphore {
         permits: u32,
         until: Until,
     ) -> Result<bool> {
-        if self.bounded.load(Relaxed) != 0 {
+        if until == Until::Forever && self.bounded.load(Relaxed) != 0 {
             super::check_many(permits, self.total.load(Relaxed))?;
         }
         if self.clear(system, people, me, Whom::Owners, until)? > 0
@@ -212,10 +212,10 @@ impl RawSemaphore {
                 Err(error) => Some(Err(error)),
             }
         };
-        let bed = Bed { ledger: &self.ledger, gate: &self.gate, state: &self.state };
+        let bed = Bed { ledger: &self.ledger, gate: &self.gate, state: &self.state, me };
         let more = |state| permits::count(state) > 0;
         let bury = || self.clear(system, people, me, Whom::All, until).map(drop);
-        ledger::wait(system, people, me, &bed, until, look, more, bury)?.unwrap_or(Ok(false))
+        ledger::wait(system, people, &bed, until, look, more, bury)?.unwrap_or(Ok(false))
     }
 
     /// Gives so many permits back, and wakes as many who wait. They are the calling process's own; what it does not have is another's, of the one
