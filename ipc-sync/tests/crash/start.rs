@@ -23,7 +23,7 @@ pub(crate) fn points(roles: &[&str]) -> impl Iterator<Item = &'static str> {
 }
 
 pub(crate) fn crash_points() -> CrashPoints {
-    CrashPoints::create(&[&POINTS[..], &BELOW].concat()).unwrap()
+    CrashPoints::create(&[POINTS, &BELOW].concat()).unwrap()
 }
 
 /// How often each point is to be hit.
