@@ -285,7 +285,9 @@ fn mutant_taken_relaxed() {
 #[test]
 #[should_panic]
 fn mutant_the_head_is_moved_before_the_copy() {
-    mutant::with("the head is moved before the copy", || dies_at_each(2, &CONSUMER[..1], a_consumer_dies));
+    mutant::with("the head is moved before the copy", || {
+        dies_at_each(2, &CONSUMER[..1], deaths::a_consumer_dies)
+    });
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn mutant_a_waker_announces_nothing() {
 }
 
 /// A consumer dies, another one gets: the item is there, or it went with the dead; the next one is there in any case.
-fn a_consumer_dies(point: &'static str) -> bool {
+pub(super) fn a_consumer_dies(point: &'static str) -> bool {
     let (kernel, queue) = (Kernel::new(), Queue::new(4, 8, 1));
     let theirs = queue.clone();
     let victim = Thread::start(&kernel, 2, point, move |thread| theirs.try_get(thread));
