@@ -130,7 +130,7 @@ pub use segment::{FreezeError, Frozen, HugePage, Segment, View};
 pub use synchronized::{Raw, Synchronized};
 pub use value::Value;
 
-/// Structures of one's own in shared memory, and locks to be placed there; what they sleep at, [`gate`](crate::gate) has.
+/// Structures of one's own in shared memory, and locks to be placed there; what they sleep at, [the gate](crate::gate) has.
 pub mod raw {
     pub use crate::lock::raw::RawLock;
     pub use crate::lock::raw_recursive::RawRLock;

@@ -1,12 +1,92 @@
 //! Semaphores, conditions, events, barriers, rings and queues between processes, which notice the death of a party.
 //!
-//! # Death is an ordinary event
+//! ```
+//! use ipc_core::spawn;
+//! use ipc_sync::{Event, Queue, QueueReceiver, QueueSender};
 //!
-//! `kill -9` may fall between any two instructions of any process. Each module's documentation says, in a table, who notices, who repairs, who is
-//! woken, and within what time. Two mechanisms carry it, both of `ipc-shm`: *robust locks*, whose dead owner the kernel tells of, and *gates*
+//! fn square(numbers: QueueReceiver<u64>, squares: QueueSender<u64>, ready: Event) -> ipc_sync::Result<()> {
+//!     ready.set();
+//!     for number in numbers {
+//!         let number = number?;
+//!         squares.put(number * number)?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (numbers, taken) = Queue::bounded(100)?.split();
+//!     let (put, squares) = Queue::bounded(100)?.split();
+//!     let ready = Event::new()?;
+//!     let child = spawn(square, (taken, put, ready.clone()))?;
+//!     ready.wait();
+//!     for number in 1..=10 {
+//!         numbers.put(number)?;
+//!     }
+//!     drop(numbers);                                          // the last sender: the child's loop ends
+//!     let mut sum = 0;
+//!     for square in squares {                                 // and so does this one, when the child is gone
+//!         sum += square?;
+//!     }
+//!     child.join()??;
+//!     assert_eq!(sum, 385);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What there is
+//!
+//! | | |
+//! |---|---|
+//! | [`Queue`], [`QueueSender`], [`QueueReceiver`] | many put, many get: values of any size, with descriptors inside; bounded or not, with bands of priority, joined if wanted ([`QueueBuilder`]). What could not be put comes back ([`PutError`]) |
+//! | [`ring()`], [`ring_with`]: [`RingSender`], [`RingReceiver`] | one sends, one receives: the fastest way. Values ([`RingIter`]), or bytes where they stand ([`Loan`], [`RingMessage`]). What could not be sent comes back ([`SendError`]) |
+//! | [`Event`], [`Pollable`] | a flag that is set, cleared and waited for, in a signal handler too; the same as a descriptor |
+//! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`] | so many at once; a permit is its process's, and comes back when that dies |
+//! | [`CountingSemaphore`] | signals that are counted, and nobody's; up to [`MAX_PERMITS`] |
+//! | [`Condition`] | waiting with a lock of `ipc-shm` given back meanwhile, in the shape of std's `Condvar` |
+//! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come |
+//! | [`Latch`] | a count that goes down once |
+//! | [`select()`], [`select_deadline`], [`Waitable`] | waiting for many of these at once, and for connections and children |
+//! | [`Error`], [`Result`] | what can go wrong |
+//! | [`raw`], [`gate`] | the primitives for memory of one's own; how to sleep until something changes |
+//!
+//! All but permits, loans and the like are handles that travel in arguments, results and messages of `ipc-core`, and inside each other's items, and are then handles on the same;
+//! an end of a ring moves instead. Programs that were built apart share them, too (`examples/share_server.rs`).
+//!
+//! Whatever waits does so in four ways: `wait`, `try_…` where that makes sense, `wait_timeout` and `wait_deadline`, by the monotonic clock; and where the method has a twin that ends in `_async`, as
+//! a future in any runtime.
+//!
+//! # When a process dies
+//!
+//! `kill -9` may fall between any two instructions of any process.
+//!
+//! | who dies | who notices | what happens |
+//! |---|---|---|
+//! | who puts into a queue, or sends into a ring | the next, or the other side | the item is there or not, whole; what was put before stays |
+//! | the last on one side of a queue or ring | the other side, within 100 ms | [`Error::Disconnected`], or one of which [`is_disconnected`](Error::is_disconnected) says so; when all is taken, or with the value |
+//! | who has taken items of a queue that is joined, and is not done | who joins, within 100 ms | [`Error::Abandoned`], with their number |
+//! | who has set an event, before it woke anybody | the kernel, at once | those who wait are woken |
+//! | who has permits of a semaphore | who waits, within 100 ms | they come back; of a counting one they are nobody's |
+//! | who waits for a condition, notified or not | the kernel, at once | the notification goes to another who waited |
+//! | who has come to a barrier | those who wait, within 100 ms | it breaks: [`Error::BrokenBarrier`] |
+//! | who was to count a latch down | nobody | the step is missing; whoever started it knows |
+//! | who waits anywhere, or was just woken | the kernel, at once | the next is woken |
+//!
+//! Each type's documentation has the whole of its table. Two mechanisms carry it, both of `ipc-shm`: *robust locks*, whose dead owner the kernel tells of, and *gates*
 //! ([`ipc_shm::gate`]), at which a wake-up is not lost with the one it was given to, nor with the one who owed it. What belongs to a *process* and not
 //! to a thread (a permit, a seat at a barrier) is entered in a ledger of processes (`ledger.rs`); whoever depends on it looks ten times a second whether
 //! they live.
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `tokio` | futures are woken by the tokio runtime that polls them, where its I/O driver is on, instead of a helper thread |
+//! | `crash-points` | nothing for users: this crate's own crash tests |
+//!
+//! # Limits
+//!
+//! As `ipc-shm`'s: Linux 5.4 or later, 64-bit, glibc. Before Linux 6.2 the kernel does not give a dead one's wake-up to the next, and sleepers look again by themselves.
+//! 120 processes at a time may have permits of a semaphore, wait at a barrier, or have items of a queue that is joined ([`Error::TooManyProcesses`]); they must share a pid and a time namespace.
 //!
 //! A lock for many readers or one writer is not among them: each reader would need a robust word of its own, so that its death is noticed, and with it
 //! a bound on their number, and a writer would wait on all of these words.
@@ -48,6 +128,11 @@ pub mod raw {
     pub use crate::semaphore::raw_counting::RawCountingSemaphore;
     pub use crate::semaphore::raw_owned::RawSemaphore;
 }
+
+/// The README's code runs as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What `tests/loom.rs` and `tests/crash.rs` check: no part of this crate's interface.
 #[doc(hidden)]

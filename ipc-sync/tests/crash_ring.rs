@@ -35,7 +35,7 @@ fn rounds(method: &str) -> u32 {
     let of_all = match (ipc_testkit::full(), ipc_testkit::quick()) {
         (true, _) => 2_000,
         (false, true) => 6,
-        (false, false) => 40,
+        (false, false) => 20,
     };
     of_all / if method == "exec" { 2 } else { 1 }
 }

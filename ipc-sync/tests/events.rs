@@ -9,10 +9,18 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context as Waking, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Child, Context};
+use ipc_core::{Child, Context, Function, Message, SpawnError};
 use ipc_shm::{Arena, Atomic};
 use ipc_sync::{Error, Event};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
+
+/// Runs a function in a child of its own, without a server that would be left.
+fn spawn<F: Function<A>, A: Message>(f: F, args: A) -> Result<Child<F::Output>, SpawnError<A>>
+where
+    F::Output: Message,
+{
+    Context::exec().spawn(f, args)
+}
 
 /// Start methods that make processes afresh.
 fn contexts() -> [Context; 2] {
@@ -122,7 +130,7 @@ fn a_handler_interrupts_operations_at_gates() {
             seen = count.wait_timeout(seen, GENEROUS).expect("a change was lost");
         }
     };
-    let child = ipc_core::spawn(watch, (count.clone(), turns)).unwrap();
+    let child = spawn(watch, (count.clone(), turns)).unwrap();
     let life = |event: Event, count: Atomic<u64>, turns: u64| {
         handle(&event);
         // SAFETY: the calling thread's number.
@@ -145,7 +153,7 @@ fn a_handler_interrupts_operations_at_gates() {
         storm.join().unwrap();
         event.is_set() && RUNS.load(SeqCst) > 100
     };
-    let interrupted = ipc_core::spawn(life, (event.clone(), count, turns)).unwrap();
+    let interrupted = spawn(life, (event.clone(), count, turns)).unwrap();
     assert!(interrupted.join().unwrap());
     child.join().unwrap();
 }
@@ -156,9 +164,8 @@ fn futures_and_sleepers_get_through_together() {
     let arena = Arena::new(1 << 16).unwrap();
     for event in [Event::new().unwrap(), Event::new_with(&arena).unwrap()] {
         // The arena's children get the event alone.
-        let sleeper = ipc_core::spawn(|event: Event| event.wait(), (event.clone(),)).unwrap();
-        let awaiting =
-            ipc_core::spawn(|event: Event| block_on(event.wait_async()).is_ok(), (event.clone(),)).unwrap();
+        let sleeper = spawn(|event: Event| event.wait(), (event.clone(),)).unwrap();
+        let awaiting = spawn(|event: Event| block_on(event.wait_async()).is_ok(), (event.clone(),)).unwrap();
         all_sleep(std::slice::from_ref(&sleeper));
         // From the call on, not from the first poll.
         let early = event.wait_async();
@@ -189,7 +196,7 @@ fn the_descriptor_keeps_step_with_the_flag() {
     event.clear();
     assert!(!readable(&event));
     // Set by another, while one polls.
-    let child = ipc_core::spawn(|event: Event| event.set(), (event.clone(),)).unwrap();
+    let child = spawn(|event: Event| event.set(), (event.clone(),)).unwrap();
     let pollable = event.pollable().unwrap();
     assert_eq!(ipc_core::wait(&[&pollable], Some(GENEROUS)).unwrap(), [0]);
     assert!(pollable.is_set());
@@ -203,8 +210,7 @@ fn the_descriptor_keeps_step_with_the_flag() {
             }
             if last { event.set() } else { event.clear() }
         };
-        let children: Vec<_> =
-            (0..2).map(|_| ipc_core::spawn(change, (event.clone(), last)).unwrap()).collect();
+        let children: Vec<_> = (0..2).map(|_| spawn(change, (event.clone(), last)).unwrap()).collect();
         change(event.clone(), last);
         children.into_iter().for_each(|child| _ = child.join().unwrap());
         assert_eq!((event.is_set(), readable(&event)), (last, last));
@@ -222,7 +228,7 @@ fn in_an_arena_there_is_no_descriptor() {
     let arena = Arena::new(1 << 16).unwrap();
     let event = Event::new_with(&arena).unwrap();
     assert!(matches!(event.pollable(), Err(Error::Invalid { .. })));
-    let child = ipc_core::spawn(|event: Event| event.set(), (event.clone(),)).unwrap();
+    let child = spawn(|event: Event| event.set(), (event.clone(),)).unwrap();
     event.wait();
     assert!(child.join().unwrap());
 }

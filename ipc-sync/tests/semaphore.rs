@@ -8,10 +8,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Signal, spawn};
+use ipc_core::{Child, Function, Message, Signal, SpawnError};
 use ipc_shm::Arena;
 use ipc_sync::{BoundedSemaphore, CountingSemaphore, Error, MAX_PERMITS, Semaphore};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
+
+/// Runs a function in a child of its own, without a server that would be left.
+fn spawn<F: Function<A>, A: Message>(f: F, args: A) -> Result<Child<F::Output>, SpawnError<A>>
+where
+    F::Output: Message,
+{
+    ipc_core::Context::exec().spawn(f, args)
+}
 
 const SHORT: Duration = Duration::from_millis(20);
 

@@ -166,6 +166,8 @@ pub(crate) struct End<T: 'static> {
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Parcel<T: 'static> {
+    /// Which side it is: their sockets look alike.
+    side: u8,
     shared: Shared<Typed<T>>,
     tasks: Option<Shared<Tasks>>,
     wires: Wires,
@@ -177,10 +179,14 @@ impl<T: 'static> End<T> {
     }
 
     pub(crate) fn pack(&self) -> Parcel<T> {
-        Parcel { shared: self.room.shared.clone(), tasks: self.room.tasks.clone(), wires: self.wires.clone() }
+        let (side, room) = (self.side as u8, &self.room);
+        Parcel { side, shared: room.shared.clone(), tasks: room.tasks.clone(), wires: self.wires.clone() }
     }
 
     pub(crate) fn unpack(parcel: Parcel<T>, side: Side) -> Result<End<T>> {
+        if parcel.side != side as u8 {
+            return Err(Error::invalid("an end of a queue", "it is the other end"));
+        }
         parcel.wires.check()?;
         let room = Room::of(parcel.shared, parcel.tasks)?;
         if parcel.wires.bands() != room.geometry.bands as usize {

@@ -136,7 +136,7 @@ impl<T: 'static> End<T> {
         let Ok(mut consumer) = log.consumer(&system, for_lock(Until::Now)) else { return Ok(Some(all)) };
         let (mut bytes, mut total) = (Vec::new(), 0);
         // What is said to be longer than the queue in all is no queue's.
-        while all.len() < most && total < log.longest() {
+        while all.len() < most && total < log.bytes() {
             let before = consumer.mark();
             bytes.clear();
             let value = match consumer.read(&mut bytes) {

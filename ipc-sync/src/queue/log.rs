@@ -316,6 +316,11 @@ impl<'a, M: Memory> Log<'a, M> {
         if len < LONG { HEADER } else { (offset + HEADER).next_multiple_of(LINE) - offset }
     }
 
+    /// How many bytes all items can have together, and some.
+    pub fn bytes(&self) -> usize {
+        self.geometry.chunks as usize * self.geometry.chunk
+    }
+
     /// How many bytes one item can have at most.
     pub fn longest(&self) -> usize {
         // One chunk each may be where the other bands stand, and one is begun.

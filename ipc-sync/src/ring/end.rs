@@ -226,8 +226,15 @@ impl End {
     #[cold]
     pub(super) fn ring_now(&self) {
         crash::reached("ring bell: about to ring");
-        // It is full only if it is readable, and fails otherwise only if nobody is there.
-        while send(&self.socket, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) == Err(Errno::INTR) {}
+        // As full as it can be it is readable; short of memory, it may be had a moment later.
+        for _ in 0..100 {
+            match send(&self.socket, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => std::thread::yield_now(),
+                _ => return,
+            }
+        }
+        // The next message rings.
+        self.other().arm();
     }
 
     #[cold]
