@@ -355,7 +355,7 @@ fn given_back_for_a_while_and_taken_again() {
     let released = value.lock().unwrap().release();
     assert!(!value.is_locked());
     let add = |value: Value<u64>| value.update(|n| *n += 1).unwrap();
-    ipc_core::spawn(add, (value.clone(),)).unwrap().join().unwrap();
+    Context::exec().spawn(add, (value.clone(),)).unwrap().join().unwrap();
     let guard = released.relock().unwrap();
     assert!(*guard == 2 && value.is_locked());
     let released = guard.release();
@@ -364,7 +364,7 @@ fn given_back_for_a_while_and_taken_again() {
         let _guard = value.lock().unwrap();
         std::process::abort();
     };
-    let child = ipc_core::spawn(die, (value.clone(),)).unwrap();
+    let child = Context::exec().spawn(die, (value.clone(),)).unwrap();
     let pid = child.pid();
     let _: ipc_core::Error = child.join().unwrap_err();
     let Err(LockError::OwnerDied(died)) = released.relock() else { panic!("nobody was told") };
@@ -376,7 +376,7 @@ fn given_back_for_a_while_and_taken_again() {
     let released = inner.release();
     assert!(!lock.is_locked() && lock.depth() == 0);
     let free = |lock: RLock| lock.try_lock().is_ok();
-    assert!(ipc_core::spawn(free, (lock.clone(),)).unwrap().join().unwrap());
+    assert!(Context::exec().spawn(free, (lock.clone(),)).unwrap().join().unwrap());
     let inner = released.relock().unwrap();
     assert_eq!(lock.depth(), 2);
     let released = inner.release();
@@ -384,7 +384,7 @@ fn given_back_for_a_while_and_taken_again() {
         let _guard = lock.lock().unwrap();
         std::process::abort();
     };
-    let _: ipc_core::Error = ipc_core::spawn(die, (lock.clone(),)).unwrap().join().unwrap_err();
+    let _: ipc_core::Error = Context::exec().spawn(die, (lock.clone(),)).unwrap().join().unwrap_err();
     assert!(matches!(released.relock(), Err(ipc_shm::Error::OwnerDied { .. })));
     assert_eq!(lock.depth(), 1, "the outer one is held still");
     drop(outer);
