@@ -93,13 +93,11 @@ impl Error {
     }
 
     #[cold]
-    #[allow(dead_code, reason = "for the primitives")]
     pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Error {
         Error::Invalid { what: what.into(), why: why.into() }
     }
 
     #[cold]
-    #[allow(dead_code, reason = "for the primitives")]
     pub(crate) fn corrupt(why: impl Into<String>) -> Error {
         Error::Corrupt { why: why.into() }
     }
@@ -163,6 +161,38 @@ impl From<ipc_shm::Error> for Error {
 impl<G: ipc_shm::Guarded> From<ipc_shm::LockError<G>> for Error {
     fn from(error: ipc_shm::LockError<G>) -> Error {
         Error::Memory(error.into())
+    }
+}
+
+/// A value could not be sent through a ring; it comes back. `?` turns it into the crate's [`Error`].
+///
+/// ```
+/// let (mut sender, receiver) = ipc_sync::ring::<String>(4096)?;
+/// drop(receiver);
+/// let failed = sender.send("kept".into()).unwrap_err();
+/// assert!(failed.error().is_disconnected());
+/// assert_eq!(failed.into_value(), "kept");
+/// # Ok::<(), ipc_sync::Error>(())
+/// ```
+pub type SendError<T> = ipc_core::SendError<T, Error>;
+
+/// A value could not be put into a queue; it comes back. `?` turns it into the crate's [`Error`].
+///
+/// ```
+/// use ipc_sync::{Error, Queue};
+///
+/// let queue = Queue::bounded(1)?;
+/// queue.put("first".to_string())?;
+/// let full = queue.try_put("second".to_string()).unwrap_err();
+/// assert!(matches!(full.error(), Error::Full));
+/// assert_eq!(full.into_value(), "second");
+/// # Ok::<(), Error>(())
+/// ```
+pub type PutError<T> = ipc_core::SendError<T, Error>;
+
+impl<T> From<ipc_core::SendError<T, Error>> for Error {
+    fn from(error: ipc_core::SendError<T, Error>) -> Error {
+        error.into_parts().1
     }
 }
 

@@ -109,12 +109,12 @@ mod waiting;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condition::Condition;
-pub use error::{Error, Result};
+pub use error::{Error, PutError, Result, SendError};
 pub use event::{Event, Pollable};
 pub use ipc_shm::gate;
 pub use latch::Latch;
-pub use queue::{PutError, Queue, QueueBuilder, QueueReceiver, QueueSender};
-pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, SendError, ring, ring_with};
+pub use queue::{Queue, QueueBuilder, QueueReceiver, QueueSender};
+pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, ring, ring_with};
 pub use select::{Waitable, select, select_deadline};
 pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
 

@@ -19,13 +19,14 @@ use crate::error::Error;
 /// # Ok::<(), ipc_core::Error>(())
 /// ```
 #[derive(Serialize, Deserialize)]
-pub struct SendError<T> {
+pub struct SendError<T, E = Error> {
     value: T,
-    error: Error,
+    error: E,
 }
 
-impl<T> SendError<T> {
-    pub(crate) fn new(value: T, error: Error) -> SendError<T> {
+impl<T, E> SendError<T, E> {
+    /// For who sends in a way of its own, with errors of its own: a crate above, say.
+    pub fn new(value: T, error: E) -> SendError<T, E> {
         SendError { value, error }
     }
 
@@ -35,12 +36,12 @@ impl<T> SendError<T> {
     }
 
     /// What went wrong.
-    pub fn error(&self) -> &Error {
+    pub fn error(&self) -> &E {
         &self.error
     }
 
     /// Both.
-    pub fn into_parts(self) -> (T, Error) {
+    pub fn into_parts(self) -> (T, E) {
         (self.value, self.error)
     }
 }
@@ -51,19 +52,19 @@ impl<T> From<SendError<T>> for Error {
     }
 }
 
-impl<T> fmt::Debug for SendError<T> {
+impl<T, E: fmt::Debug> fmt::Debug for SendError<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.error, f)
     }
 }
 
-impl<T> fmt::Display for SendError<T> {
+impl<T, E: fmt::Display> fmt::Display for SendError<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.error, f)
     }
 }
 
-impl<T> std::error::Error for SendError<T> {
+impl<T, E: std::error::Error> std::error::Error for SendError<T, E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.error)
     }

@@ -55,7 +55,6 @@ pub mod log;
 #[doc(hidden)]
 pub mod position;
 mod put;
-mod put_error;
 mod raw;
 mod receiver;
 mod sender;
@@ -68,8 +67,8 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use crate::PutError;
 pub use builder::QueueBuilder;
-pub use put_error::PutError;
 pub use receiver::{IntoIter, QueueReceiver};
 pub use sender::QueueSender;
 

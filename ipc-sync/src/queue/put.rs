@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::end::{End, for_lock};
 use super::log::Written;
-use super::put_error::PutError;
 use super::raw;
+use crate::PutError;
 use crate::crash::reached;
 use crate::waiting::Pace;
 use crate::{Error, Result};

@@ -10,7 +10,7 @@ use ipc_core::{Bytes, ready};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::end::{End, Parcel, Side};
-use super::put_error::PutError;
+use crate::PutError;
 use crate::{Error, Result};
 
 /// Puts into a [`Queue`](crate::Queue): a handle that is cloned and sent. When the last one is gone, dropped or with its process, the receivers take what is there,

@@ -27,7 +27,6 @@ mod loan;
 mod memory;
 mod pace;
 mod receiver;
-mod send_error;
 mod sender;
 pub mod track;
 mod travel;
@@ -38,7 +37,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 pub use loan::{Loan, RingMessage};
 pub use receiver::{Iter, RingReceiver};
-pub use send_error::SendError;
 pub use sender::RingSender;
 
 use crate::Result;

@@ -12,8 +12,8 @@ use ipc_shm::gate;
 
 use super::end::End;
 use super::loan::Loan;
-use super::send_error::SendError;
 use super::track::{Kind, Sending, Spot, lines_of};
+use crate::SendError;
 use crate::waiting::Pace;
 use crate::{Error, Result, crash};
 
