@@ -93,6 +93,7 @@
 
 mod bare;
 mod barrier;
+mod bell;
 mod condition;
 mod crash;
 mod error;
@@ -100,6 +101,7 @@ mod event;
 mod inner;
 mod latch;
 mod ledger;
+mod lifeline;
 mod people;
 pub mod queue;
 mod ring;

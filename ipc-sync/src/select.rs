@@ -13,12 +13,10 @@ use std::time::{Duration, Instant};
 
 use ipc_core::primitive::time::Until;
 
+use crate::lifeline::LOOK;
 use crate::queue::{QueueReceiver, QueueSender};
 use crate::ring::{RingReceiver, RingSender};
 use crate::{Pollable, Queue, Result};
-
-/// After this time everything is looked at again.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What [`select`] can wait for.
 pub trait Waitable {

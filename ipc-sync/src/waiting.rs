@@ -17,6 +17,8 @@
 //!
 //! When a process dies: nothing here is owned or owed. A dead one's place stays as it was, and misleads who waits for it for 80 µs at most.
 
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ipc_core::primitive::sync::atomic::AtomicU32;
@@ -158,6 +160,16 @@ pub(crate) fn look_awhile<T>(
             return None;
         }
     }
+}
+
+/// What the first of two futures gives that is done.
+pub(crate) async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    std::future::poll_fn(|context| match one.as_mut().poll(context) {
+        Poll::Pending => other.as_mut().poll(context),
+        done => done,
+    })
+    .await
 }
 
 #[cfg(all(test, not(ipc_loom)))]

@@ -20,11 +20,9 @@
 use std::fmt;
 use std::future::Future;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ipc_core::ready;
@@ -34,7 +32,8 @@ use ipc_shm::{Arena, Segment, Until};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bare::Bare;
-use crate::{Error, Result};
+use crate::waiting::first;
+use crate::{Error, Result, bell};
 
 pub(crate) mod raw;
 
@@ -107,9 +106,7 @@ impl Event {
     /// # Errors
     /// [`Error::Memory`], as of [`Segment::new`]; also where the kernel does not look after threads (a sandbox).
     pub fn new() -> Result<Event> {
-        use rustix::event::{EventfdFlags, eventfd};
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        let bell = bell.map_err(|source| ipc_shm::Error::Os {
+        let bell = bell::make().map_err(|source| ipc_shm::Error::Os {
             operation: "make an event: eventfd".into(),
             source: source.into(),
         })?;
@@ -201,13 +198,7 @@ impl Event {
                     return Ok(());
                 }
                 // The state as well: a set whose author dies of it leaves the mark on the gate.
-                let (mut marked, mut same) =
-                    (pin!(ready::word(gate, WAITERS)), pin!(ready::word(state, seen)));
-                std::future::poll_fn(|context| match marked.as_mut().poll(context) {
-                    Poll::Pending => same.as_mut().poll(context),
-                    ready => ready,
-                })
-                .await?;
+                first(ready::word(gate, WAITERS), ready::word(state, seen)).await?;
                 woken = true;
             }
         }
@@ -259,11 +250,10 @@ impl Event {
         let event = &self.shared.event;
         let mut seen = event.state();
         loop {
-            // A refusal says that it is so already: as full as it can be, or empty.
             if event.is_set() {
-                let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+                bell::ring(bell)
             } else {
-                let _ = rustix::io::read(bell, &mut [0; 8]);
+                bell::silence(bell)
             }
             let now = event.state();
             if std::mem::replace(&mut seen, now) == now {
@@ -328,11 +318,10 @@ impl<'de> Deserialize<'de> for Event {
         let (shared, bell) = <(Shared<Head>, Option<ipc_core::Descriptor>)>::deserialize(deserializer)?;
         let bell = bell.map(ipc_core::Descriptor::into_inner::<OwnedFd>);
         // It is read from without waiting, or not at all.
-        if let Some(bell) = &bell {
-            let flags = rustix::fs::fcntl_getfl(bell).map_err(serde::de::Error::custom)?;
-            if !flags.contains(rustix::fs::OFlags::NONBLOCK) {
-                return Err(serde::de::Error::custom("what came as an event's descriptor is none"));
-            }
+        if let Some(bell) = &bell
+            && !bell::is_one(bell).map_err(serde::de::Error::custom)?
+        {
+            return Err(serde::de::Error::custom("what came as an event's descriptor is none"));
         }
         Event::of(shared, bell).map_err(serde::de::Error::custom)
     }

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -17,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::layout::{Geometry, Head, Sleepers};
 use super::log::{Log, Memory};
 use super::tasks::Tasks;
-use super::wires::{self, Wire, Wires};
+use super::wires::{Wire, Wires};
+use crate::lifeline::{LOOK, has_hung_up};
 use crate::waiting::{Pace, look_awhile};
-use crate::{Error, Result};
+use crate::{Error, Result, bell};
 
 /// A queue's head, by the type of its items.
 #[repr(transparent)]
@@ -33,11 +33,7 @@ unsafe impl<T: 'static> Layout for Typed<T> {
     const VERSION: u32 = 1;
 }
 
-/// How often somebody who waits looks whether the other side lives; and how long the lock of one's own side is waited for at least, which nobody holds for
-/// longer than a copy takes, unless it was stopped.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// How long to wait for the lock of one's own side.
+/// How long to wait for the lock of one's own side, at least: nobody holds it for longer than a copy takes, unless it was stopped.
 pub(crate) fn for_lock(until: Until) -> Until {
     match until.left() {
         Some(left) if left < LOOK => Until::after(LOOK),
@@ -217,12 +213,13 @@ impl<T: 'static> End<T> {
 
     /// Rings for the other side.
     pub(crate) fn ring(&self) {
-        wires::ring(self.theirs().1);
+        bell::ring(self.theirs().1);
     }
 
-    /// Rings for this side: there is more than this one takes, or it is the end.
-    pub(crate) fn ring_again(&self) {
-        wires::ring(self.ours().1);
+    /// Rings for both sides: it is the end.
+    pub(crate) fn ring_for_all(&self) {
+        bell::ring(&self.wires.items);
+        bell::ring(&self.wires.room);
     }
 
     /// Whether nobody is left on the other side, as far as is known without asking the kernel each time: it is asked when somebody has left.
@@ -233,13 +230,13 @@ impl<T: 'static> End<T> {
     /// Whether nobody is left on the other side.
     #[cold]
     pub(crate) fn is_alone(&self) -> bool {
-        let alone = self.wires.is_alone();
+        let alone = has_hung_up(&self.wires.lifeline());
         let said = &self.ours().0.alone;
         if !alone && said.load(Relaxed) != 0 {
             said.store(0, Relaxed);
             fence(SeqCst);
             // One who has left since then must not be overlooked.
-            if self.wires.is_alone() {
+            if has_hung_up(&self.wires.lifeline()) {
                 said.store(1, Relaxed);
                 return true;
             }
@@ -292,19 +289,21 @@ impl<T: 'static> End<T> {
 
     /// Whether this side is ready; if not, its bell is silent until it may be.
     pub(crate) fn settle(&self) -> bool {
-        let is_there = || {
-            let log = self.room.log();
-            let ready = match self.side {
-                Side::Senders => !log.is_full(),
-                Side::Receivers => !log.is_empty(),
-            };
-            ready || log.is_closed()
-        };
-        if is_there() || self.is_alone() {
+        if self.may_go_on() || self.is_alone() {
             return true;
         }
-        self.arm(is_there);
-        is_there()
+        self.arm(|| self.may_go_on());
+        self.may_go_on()
+    }
+
+    /// Whether there is something to get, or room for something to be put; or it is closed.
+    pub(crate) fn may_go_on(&self) -> bool {
+        let log = self.room.log();
+        let ready = match self.side {
+            Side::Senders => !log.is_full(),
+            Side::Receivers => !log.is_empty(),
+        };
+        ready || log.is_closed()
     }
 
     /// Whether somebody polls for this side in this process, so that it must be armed where there is nothing.
@@ -314,25 +313,24 @@ impl<T: 'static> End<T> {
 
     /// Makes the bell silent until the other side has something for this one, unless `is_there` finds that already.
     pub(crate) fn arm(&self, is_there: impl FnOnce() -> bool) {
+        bell::silence(self.ours().1);
+        self.ask_to_be_rung_for(is_there);
+    }
+
+    fn ask_to_be_rung_for(&self, is_there: impl FnOnce() -> bool) {
         let (sleepers, bell) = self.ours();
-        wires::silence(bell);
         sleepers.bell.store(1, SeqCst);
         fence(SeqCst);
         if is_there() {
-            wires::ring(bell);
+            bell::ring(bell);
         }
     }
 
     /// What can be polled for it: the bell and the lifeline; the bell alone where there is no descriptor left for both.
-    pub(crate) fn descriptor(&self, is_there: impl FnOnce() -> bool) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         let made = self.polled.get_or_init(|| {
             let both = self.both();
-            let (sleepers, bell) = self.ours();
-            sleepers.bell.store(1, SeqCst);
-            fence(SeqCst);
-            if is_there() {
-                wires::ring(bell);
-            }
+            self.ask_to_be_rung_for(|| self.may_go_on());
             both
         });
         made.as_ref().map_or_else(|| self.ours().1.as_fd(), AsFd::as_fd)
@@ -372,7 +370,7 @@ impl<T: 'static> Drop for End<T> {
             Err(_) => leave().1,
         };
         if sleepers.bell.load(SeqCst) != 0 {
-            wires::ring(bell);
+            bell::ring(bell);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Getting: what the receivers' side does.
 
-use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
 use ipc_core::primitive::message::decode;
@@ -11,18 +10,11 @@ use serde::de::DeserializeOwned;
 use super::end::{End, for_lock};
 use super::position::GRANULE;
 use super::raw;
+use super::scratch::{keep, room};
 use super::tasks::Tasks;
 use crate::crash::reached;
 use crate::waiting::Pace;
 use crate::{Error, Result};
-
-thread_local! {
-    /// Room for an item's bytes, which is used again.
-    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// No more of it is kept from one item to the next.
-const KEPT: usize = 1 << 20;
 
 impl<T: 'static> End<T> {
     /// Gets the next item; `None`: there was none in time. `ours`: this process has a sender itself, so that nobody need look for others.
@@ -30,18 +22,15 @@ impl<T: 'static> End<T> {
     where
         T: DeserializeOwned,
     {
-        let mut room = ROOM.try_with(|room| room.take()).unwrap_or_default();
-        room.clear();
+        let mut room = room();
         let got = self.get_bytes(&mut room, until, ours);
         let value = match got {
-            Ok(Some(_)) if raw::is::<T>() => return Ok(raw::value(std::mem::take(&mut room))),
+            Ok(Some(_)) if raw::is::<T>() => Ok(raw::value(std::mem::take(&mut room))),
             Ok(Some(descriptors)) => decode(&room, descriptors).map(Some).map_err(Error::from),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
-        if room.capacity() <= KEPT {
-            let _ = ROOM.try_with(|kept| kept.replace(room));
-        }
+        keep(room);
         value
     }
 
@@ -72,7 +61,7 @@ impl<T: 'static> End<T> {
         if let Some(found) = look(false) {
             return found.map(Some);
         }
-        let more = || !log.is_empty() || log.is_closed() || !ours && self.is_left();
+        let more = || self.may_go_on() || !ours && self.is_left();
         self.wait(&system, (Pace::Stream, until), look, more).transpose()
     }
 
@@ -92,7 +81,7 @@ impl<T: 'static> End<T> {
                 self.ring();
             }
             if self.is_polled() {
-                self.arm(|| !log.is_empty() || log.is_closed());
+                self.arm(|| self.may_go_on());
             }
             return Ok(None);
         };
@@ -186,8 +175,7 @@ impl<T: 'static> End<T> {
         // Nobody sends any more: what is there was of those, and may be what others wait for the end of.
         (0..self.wires.bands()).for_each(|band| _ = self.wires.clear(band, None));
         drop(consumer);
-        self.ring();
-        self.ring_again();
+        self.ring_for_all();
         if let Some(tasks) = self.room.tasks() {
             tasks.changed(&system);
         }

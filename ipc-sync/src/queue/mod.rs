@@ -57,6 +57,7 @@ pub mod position;
 mod put;
 mod raw;
 mod receiver;
+mod scratch;
 mod sender;
 mod tasks;
 mod wires;

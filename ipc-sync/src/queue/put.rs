@@ -1,6 +1,5 @@
 //! Putting: what the senders' side does.
 
-use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
 use ipc_core::primitive::message::{Encoded, encode};
@@ -11,31 +10,11 @@ use serde::Serialize;
 use super::end::{End, for_lock};
 use super::log::Written;
 use super::raw;
+use super::scratch::{keep, room};
 use crate::PutError;
 use crate::crash::reached;
 use crate::waiting::Pace;
 use crate::{Error, Result};
-
-thread_local! {
-    /// Room for a value's bytes, which is used again.
-    static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// No more of it is kept from one value to the next.
-const KEPT: usize = 1 << 20;
-
-/// Empty room for a value's bytes.
-fn room() -> Vec<u8> {
-    ROOM.try_with(|room| room.take()).unwrap_or_default()
-}
-
-/// Room that is not needed any more.
-fn keep(mut room: Vec<u8>) {
-    if room.capacity() <= KEPT {
-        room.clear();
-        let _ = ROOM.try_with(|kept| kept.replace(room));
-    }
-}
 
 impl<T: 'static> End<T> {
     /// Encodes a value, and puts it.
@@ -232,14 +211,9 @@ impl<T: 'static> End<T> {
     pub(super) fn close(&self) -> Result<bool> {
         let system = gate::current()?;
         let was = self.room.log().producer(&system, Until::Forever)?.close();
-        wake_pollers(self);
+        self.ring_for_all();
         Ok(was)
     }
-}
-
-fn wake_pollers<T: 'static>(end: &End<T>) {
-    end.ring();
-    end.ring_again();
 }
 
 /// Values that are put together. They are asked for and encoded, which is their owner's code and may take its time, before the lock is taken.

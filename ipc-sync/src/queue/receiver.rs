@@ -223,8 +223,7 @@ impl<T: DeserializeOwned + 'static> Iterator for IntoIter<T> {
 /// To be polled for reading: readable, as a hint, when there may be items, or nothing will come any more.
 impl<T: 'static> AsFd for QueueReceiver<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        let log = self.end.room.log();
-        self.end.descriptor(|| !log.is_empty() || log.is_closed())
+        self.end.descriptor()
     }
 }
 

@@ -228,8 +228,7 @@ impl QueueSender<Bytes> {
 /// To be polled for reading: readable, as a hint, when there may be room, or nobody is left to take anything.
 impl<T: 'static> AsFd for QueueSender<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        let log = self.end.room.log();
-        self.end.descriptor(|| !log.is_full() || log.is_closed())
+        self.end.descriptor()
     }
 }
 

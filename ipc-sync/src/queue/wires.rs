@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_core::primitive::message::{Key, Shared, share};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -22,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::log::Record;
 use crate::crash::reached;
-use crate::{Error, Result};
+use crate::{Error, Result, bell};
 
 /// As many descriptors as a packet takes (`SCM_MAX_FD`).
 const MOST: usize = 253;
@@ -71,8 +70,7 @@ pub(crate) struct Wires {
 /// Both sides' for so many bands: the senders', the receivers'.
 pub(crate) fn pair(bands: usize) -> Result<(Wires, Wires)> {
     let bell = || {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let bell = eventfd(0, flags).map_err(|error| os("could not make a bell: eventfd", error))?;
+        let bell = bell::make().map_err(|error| os("could not make a bell: eventfd", error))?;
         Ok::<_, Error>(Wire(Arc::new(bell)))
     };
     let (items, room) = (bell()?, bell()?);
@@ -106,14 +104,6 @@ impl Wires {
     /// What the kernel closes when nobody is left on the other side.
     pub(crate) fn lifeline(&self) -> BorrowedFd<'_> {
         self.sockets[0].as_fd()
-    }
-
-    /// Whether nobody is left on the other side.
-    pub(crate) fn is_alone(&self) -> bool {
-        let lifeline = self.lifeline();
-        let mut watched = [PollFd::new(&lifeline, PollFlags::empty())];
-        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut watched, Some(&none)).is_ok() && watched[0].revents().contains(PollFlags::HUP)
     }
 
     /// Sends an item's descriptors; `false`: there is no room for them now. What was sent before that, nobody asks for.
@@ -245,7 +235,7 @@ impl Wires {
         let _ = rustix::net::recv(self.sockets[band].as_fd(), &mut label, RecvFlags::DONTWAIT);
     }
 
-    /// Which socket it is, and where from: what was received must be what [`pair`] made.
+    /// What was received must be what [`pair`] made.
     pub(crate) fn check(&self) -> Result<()> {
         let is_one = |wire: &Wire| {
             rustix::net::sockopt::socket_type(wire).is_ok_and(|of| of == SocketType::SEQPACKET)
@@ -253,6 +243,13 @@ impl Wires {
         };
         if self.sockets.is_empty() || !self.sockets.iter().all(is_one) {
             return Err(Error::invalid("what came with a queue's end", "it is no socket of a queue"));
+        }
+        for bell in [&self.items, &self.room] {
+            let is_one =
+                bell::is_one(bell).map_err(|error| os("could not look at a queue's bell: fcntl", error))?;
+            if !is_one {
+                return Err(Error::invalid("what came with a queue's end", "it is no bell of a queue"));
+            }
         }
         Ok(())
     }
@@ -278,15 +275,4 @@ fn attempt_of(label: &[u8; LABEL]) -> u32 {
 /// Whether one attempt was before another: they count modulo 2³².
 fn is_before(one: u32, other: u32) -> bool {
     other != one && other.wrapping_sub(one) < 1 << 31
-}
-
-/// Rings a bell: whoever polls it is woken.
-pub(crate) fn ring(bell: &Wire) {
-    // It rings already, or is as good as full: both are enough.
-    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
-}
-
-/// Makes it silent.
-pub(crate) fn silence(bell: &Wire) {
-    let _ = rustix::io::read(bell, &mut [0_u8; 8]);
 }

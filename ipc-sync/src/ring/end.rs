@@ -21,17 +21,14 @@ use std::time::{Duration, Instant};
 
 use ipc_core::primitive::time::Until;
 use ipc_shm::gate;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::memory::Memory;
 use super::track::{Fault, Post};
+use crate::lifeline::{LOOK, has_hung_up};
 use crate::waiting::{Pace, look_awhile};
 use crate::{Error, Result, crash};
-
-/// How long a sleeper sleeps before it looks whether there is another side.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// How long who looks without waiting takes the other side to live since it was last seen.
 const LIVES: Duration = Duration::from_micros(20);
@@ -151,7 +148,7 @@ impl End {
                 self.post().place.tell();
                 return found.map(Some);
             }
-            if self.has_hung_up() {
+            if has_hung_up(&self.socket) {
                 return self.last(look);
             }
             if until.is_over() {
@@ -180,24 +177,12 @@ impl End {
         }
         let now = Instant::now();
         if self.seen.is_none_or(|seen| now - seen >= LIVES) {
-            if self.has_hung_up() {
+            if has_hung_up(&self.socket) {
                 return self.last(look);
             }
             self.seen = Some(now);
         }
         Ok(None)
-    }
-
-    /// Whether nobody has the other side.
-    fn has_hung_up(&self) -> bool {
-        let mut polled = [PollFd::new(&self.socket, PollFlags::RDHUP)];
-        loop {
-            match poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-                Err(Errno::INTR) => {}
-                // An error is the system's lack of memory: the next look will tell.
-                _ => return polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP),
-            }
-        }
     }
 
     /// Takes the bytes out that make the descriptor readable; says whether nobody has the other side.

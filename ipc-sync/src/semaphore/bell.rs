@@ -12,19 +12,17 @@
 //! Who dies between its change and the bell wakes no future, and of the deaths of owners nobody tells them: so they look again every 100 ms, by a
 //! timer.
 
-use std::future::Future;
 use std::os::fd::OwnedFd;
-use std::pin::{Pin, pin};
 // `std`'s in the models, too: no future waits there.
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, fence};
-use std::task::{Context, Poll};
 
 use ipc_core::ready;
 use rustix::thread::futex;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::Result;
+use crate::waiting::first;
 
 /// Futures may wait.
 const HEARD: u32 = 1 << 31;
@@ -68,8 +66,7 @@ impl Bell {
             if let Some(found) = look()? {
                 return Ok(found);
             }
-            let (word, again) = (ready::word(&self.0, heard), ready::readable(&timer));
-            Either { one: pin!(word), other: pin!(again) }.await?;
+            first(ready::word(&self.0, heard), ready::readable(&timer)).await?;
             // Empty until the next time. It does not block.
             let _ = rustix::io::read(&timer, &mut [0; 8]);
         }
@@ -90,21 +87,4 @@ fn timer() -> Result<OwnedFd> {
     rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)
         .map_err(|why| failed("could not wait for a semaphore: timerfd_settime", why))?;
     Ok(timer)
-}
-
-/// The first of two that is done.
-struct Either<'a, A, B> {
-    one: Pin<&'a mut A>,
-    other: Pin<&'a mut B>,
-}
-
-impl<T, A: Future<Output = T>, B: Future<Output = T>> Future for Either<'_, A, B> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        match self.one.as_mut().poll(context) {
-            Poll::Pending => self.other.as_mut().poll(context),
-            done => done,
-        }
-    }
 }
