@@ -72,14 +72,14 @@
 //! impl Flag {
 //!     fn raise(&self) -> ipc_shm::Result<()> {
 //!         let system = gate::current()?;
-//!         gate::change(&system, &self.gate, u32::MAX, || self.raised.store(1, SeqCst));
+//!         gate::change(system, &self.gate, u32::MAX, || self.raised.store(1, SeqCst));
 //!         Ok(())
 //!     }
 //!
 //!     fn wait(&self) -> ipc_shm::Result<()> {
 //!         let system = gate::current()?;
 //!         let look = |raised| (raised != 0).then_some(());
-//!         gate::wait(&system, &self.gate, &self.raised, Until::Forever, look, |raised| raised != 0);
+//!         gate::wait(system, &self.gate, &self.raised, Until::Forever, look, |raised| raised != 0);
 //!         Ok(())
 //!     }
 //! }
@@ -108,7 +108,7 @@ use crate::{Error, Result};
 /// # Errors
 /// The thread has no robust list that locks can stand in (a sandbox), or it is laid out otherwise: [`Error::Unsupported`].
 #[inline]
-pub fn current() -> Result<impl System + Copy> {
+pub fn current() -> Result<&'static impl System> {
     Thread::current().map_err(|why| Error::refused(crate::lock::raw::refusal(why)))
 }
 

@@ -159,7 +159,7 @@ impl Latch {
 
     fn wait_until(&self, until: Until) -> bool {
         match gate::current() {
-            Ok(system) => self.shared.wait(&system, until),
+            Ok(system) => self.shared.wait(system, until),
             Err(_) => self.shared.wait(&Bare::current(), until),
         }
     }

@@ -99,13 +99,13 @@ impl RawRLock {
     /// # Safety
     /// As for [`free`](RawRLock::free).
     pub(crate) unsafe fn free_all(&self) -> u32 {
-        kernel().map_or(0, |kernel| recursion::free_all(&kernel, self.0.node()))
+        kernel().map_or(0, |kernel| recursion::free_all(kernel, self.0.node()))
     }
 
     /// As often as this the calling thread has it from now on, which has it.
     pub(crate) fn restore(&self, depth: u32) {
         if let Ok(kernel) = kernel() {
-            recursion::restore(&kernel, self.0.node(), depth);
+            recursion::restore(kernel, self.0.node(), depth);
         }
     }
 

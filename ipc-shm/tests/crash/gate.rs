@@ -37,14 +37,14 @@ impl Permits {
     fn acquire(&self) {
         let look = |_| self.count.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1)).ok();
         let found =
-            gate::wait(&current().unwrap(), &self.gate, &self.count, Until::Forever, look, |count| count > 0);
+            gate::wait(current().unwrap(), &self.gate, &self.count, Until::Forever, look, |count| count > 0);
         assert!(found.is_some());
         self.taken.fetch_add(1, SeqCst);
     }
 
     /// Gives so many, and wakes so many at most.
     fn release(&self, permits: u32, wake: u32) {
-        gate::change(&current().unwrap(), &self.gate, wake, || self.count.fetch_add(permits, SeqCst));
+        gate::change(current().unwrap(), &self.gate, wake, || self.count.fetch_add(permits, SeqCst));
     }
 
     /// Nobody gives any more; they are all taken.

@@ -174,7 +174,7 @@ impl Barrier {
     }
 
     fn pass(&self, until: Until, action: Option<impl FnOnce()>) -> Result<BarrierWaitResult> {
-        let index = self.raw.wait(&gate::current()?, &Here, until, action)?;
+        let index = self.raw.wait(gate::current()?, &Here, until, action)?;
         Ok(BarrierWaitResult { index })
     }
 
@@ -183,7 +183,7 @@ impl Barrier {
     /// # Errors
     /// [`Error::Memory`], as [`wait`](Barrier::wait).
     pub fn abort(&self) -> Result<()> {
-        self.raw.abort(&gate::current()?, &Here)
+        self.raw.abort(gate::current()?, &Here)
     }
 
     /// Makes it as new. Those who wait get [`Error::BrokenBarrier`]; who comes next, and there may be some before those have gone, waits at a barrier that is not
@@ -192,7 +192,7 @@ impl Barrier {
     /// # Errors
     /// [`Error::Memory`], as [`wait`](Barrier::wait).
     pub fn reset(&self) -> Result<()> {
-        self.raw.reset(&gate::current()?, &Here)
+        self.raw.reset(gate::current()?, &Here)
     }
 
     /// How many must come.

@@ -52,7 +52,7 @@ const BROKEN: u32 = 4;
 /// use ipc_sync::raw::{Here, RawBarrier};
 ///
 /// let alone = RawBarrier::new(1)?;
-/// assert_eq!(alone.wait(&gate::current()?, &Here, Until::Forever, None::<fn()>)?, 0);
+/// assert_eq!(alone.wait(gate::current()?, &Here, Until::Forever, None::<fn()>)?, 0);
 /// # Ok::<(), ipc_sync::Error>(())
 /// ```
 #[repr(C)]

@@ -225,7 +225,7 @@ impl Condition {
     fn wait_until<G: Relock>(&self, guard: G, until: Until) -> Result<(G, bool), G::Error> {
         let system = gate::current()?;
         let mut lock = Between::Held(guard);
-        let notified = self.shared.wait(&system, until, &mut lock);
+        let notified = self.shared.wait(system, until, &mut lock);
         match lock {
             Between::Held(guard) => Ok((guard, notified.map_err(why)?)),
             Between::Refused(error) => Err(error),
@@ -249,7 +249,7 @@ impl Condition {
     /// As [`notify_one`](Condition::notify_one).
     pub fn notify(&self, number: usize) -> Result<()> {
         let system = gate::current()?;
-        self.shared.notify(&system, number as u64).map_err(why)?;
+        self.shared.notify(system, number as u64).map_err(why)?;
         Ok(())
     }
 

@@ -168,7 +168,7 @@ impl Event {
     fn wait_until(&self, until: Until) -> bool {
         let event = &self.shared.event;
         match gate::current() {
-            Ok(system) => event.wait(&system, until),
+            Ok(system) => event.wait(system, until),
             Err(_) => event.wait(&Bare::current(), until),
         }
     }

@@ -42,9 +42,9 @@ const SET: u32 = 1;
 ///
 /// let event = RawEvent::new();
 /// let system = gate::current()?;
-/// assert!(!event.wait(&system, Until::Now));
-/// event.set(&system);
-/// assert!(event.wait(&system, Until::Forever));
+/// assert!(!event.wait(system, Until::Now));
+/// event.set(system);
+/// assert!(event.wait(system, Until::Forever));
 /// # Ok::<(), ipc_shm::Error>(())
 /// ```
 #[repr(C)]

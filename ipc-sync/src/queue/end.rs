@@ -365,7 +365,7 @@ impl<T: 'static> Drop for End<T> {
         let (sleepers, bell) = self.theirs();
         let leave = || (true, sleepers.alone.swap(1, SeqCst));
         match gate::current() {
-            Ok(system) => gate::update(&system, &sleepers.gate, u32::MAX, leave),
+            Ok(system) => gate::update(system, &sleepers.gate, u32::MAX, leave),
             // They look by themselves.
             Err(_) => leave().1,
         };

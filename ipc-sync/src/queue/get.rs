@@ -44,7 +44,7 @@ impl<T: 'static> End<T> {
         let system = gate::current()?;
         let log = self.room.log();
         let mut look = |ask| {
-            if let Some(found) = self.try_get(&system, to, until).transpose() {
+            if let Some(found) = self.try_get(system, to, until).transpose() {
                 return Some(found);
             }
             let end = match () {
@@ -53,7 +53,7 @@ impl<T: 'static> End<T> {
                 () => return None,
             };
             // What was put before the end is there by now; nothing was found, perhaps, because another consumer did not let go of the lock in time.
-            match self.try_get(&system, to, until).transpose() {
+            match self.try_get(system, to, until).transpose() {
                 None if log.is_empty() => Some(Err(end)),
                 found => found,
             }
@@ -62,7 +62,7 @@ impl<T: 'static> End<T> {
             return found.map(Some);
         }
         let more = || self.may_go_on() || !ours && self.is_left();
-        self.wait(&system, (Pace::Stream, until), look, more).transpose()
+        self.wait(system, (Pace::Stream, until), look, more).transpose()
     }
 
     /// `None`: there is nothing.
@@ -122,7 +122,7 @@ impl<T: 'static> End<T> {
         let mut all = vec![first];
         let system = gate::current()?;
         let log = self.room.log();
-        let Ok(mut consumer) = log.consumer(&system, for_lock(Until::Now)) else { return Ok(Some(all)) };
+        let Ok(mut consumer) = log.consumer(system, for_lock(Until::Now)) else { return Ok(Some(all)) };
         let (mut bytes, mut total) = (Vec::new(), 0);
         // What is said to be longer than the queue in all is no queue's.
         while all.len() < most && total < log.bytes() {
@@ -150,7 +150,7 @@ impl<T: 'static> End<T> {
             }
         }
         if let Some(tasks) = self.room.tasks()
-            && tasks.take(&system, all.len() as u32 - 1).is_err()
+            && tasks.take(system, all.len() as u32 - 1).is_err()
         {
             // They stay; the next call says why.
             all.truncate(1);
@@ -168,8 +168,8 @@ impl<T: 'static> End<T> {
     pub(super) fn discard(&self) -> Result<usize> {
         let system = gate::current()?;
         let log = self.room.log();
-        log.producer(&system, Until::Forever)?.close();
-        let mut consumer = log.consumer(&system, Until::Forever)?;
+        log.producer(system, Until::Forever)?.close();
+        let mut consumer = log.consumer(system, Until::Forever)?;
         let skipped = consumer.skip();
         consumer.take();
         // Nobody sends any more: what is there was of those, and may be what others wait for the end of.
@@ -177,7 +177,7 @@ impl<T: 'static> End<T> {
         drop(consumer);
         self.ring_for_all();
         if let Some(tasks) = self.room.tasks() {
-            tasks.changed(&system);
+            tasks.changed(system);
         }
         Ok(skipped)
     }
@@ -191,13 +191,13 @@ impl<T: 'static> End<T> {
 
     /// An item that this process has is done.
     pub(super) fn task_done(&self) -> Result<()> {
-        self.tasks()?.done(&gate::current()?)
+        self.tasks()?.done(gate::current()?)
     }
 
     /// Until nothing is unfinished.
     pub(super) fn join(&self, until: Until) -> Result<bool> {
         let log = self.room.log();
-        self.tasks()?.join(&gate::current()?, until, || log.is_empty())
+        self.tasks()?.join(gate::current()?, until, || log.is_empty())
     }
 }
 

@@ -57,14 +57,14 @@ impl<T: 'static> End<T> {
             if self.is_over(ask) {
                 return Some(Err(Error::Disconnected));
             }
-            self.try_put(&system, bytes, descriptors, band, until).transpose()
+            self.try_put(system, bytes, descriptors, band, until).transpose()
         };
         if let Some(done) = look(false) {
             return done;
         }
         // Who is told of the end passes it on.
         let more = || !self.room.log().is_full() || self.room.log().is_closed() || self.is_left();
-        self.wait(&system, (Pace::Stream, until), look, more).unwrap_or(Err(Error::Full))
+        self.wait(system, (Pace::Stream, until), look, more).unwrap_or(Err(Error::Full))
     }
 
     /// `None`: there is no room.
@@ -152,7 +152,7 @@ impl<T: 'static> End<T> {
             let alone = batch.fill(&mut values);
             let mut put = Ok(());
             while put.is_ok() && !batch.is_empty() {
-                let written = self.try_put_batch(&system, &batch, band, until);
+                let written = self.try_put_batch(system, &batch, band, until);
                 batch.are_put(written);
                 // What did not fit waits by itself; what is wrong is found there, too.
                 if let Some(first) = batch.bytes(0) {
@@ -210,7 +210,7 @@ impl<T: 'static> End<T> {
     /// Nobody puts anything any more. Gives whether it was closed already.
     pub(super) fn close(&self) -> Result<bool> {
         let system = gate::current()?;
-        let was = self.room.log().producer(&system, Until::Forever)?.close();
+        let was = self.room.log().producer(system, Until::Forever)?.close();
         self.ring_for_all();
         Ok(was)
     }

@@ -141,8 +141,8 @@ impl End {
             };
             let look_here = || look(self).transpose();
             let found = match self.role {
-                Role::Sends => ring.sleep_sender(&system, slice, look_here),
-                Role::Receives => ring.sleep_receiver(&system, slice, look_here),
+                Role::Sends => ring.sleep_sender(system, slice, look_here),
+                Role::Receives => ring.sleep_receiver(system, slice, look_here),
             };
             if let Some(found) = found {
                 self.post().place.tell();

@@ -100,7 +100,7 @@ impl<T> Drop for RingMessage<'_, T> {
     fn drop(&mut self) {
         // It has been there: the message would not have come without.
         if let Ok(system) = gate::current() {
-            self.receiver.give_back(&system, self.frame);
+            self.receiver.give_back(system, self.frame);
         }
     }
 }

@@ -86,7 +86,7 @@ impl<T> RingReceiver<T> {
         crash::reached("ring receiver: found");
         let read = if frame.kind == kind { read(self, frame) } else { Err(another(frame.kind)) };
         crash::reached("ring receiver: read");
-        self.give_back(&system, frame);
+        self.give_back(system, frame);
         read.map(Some)
     }
 }
@@ -333,7 +333,7 @@ impl<T> RingReceiver<T> {
         let system = gate::current()?;
         match self.next(until)? {
             Some(frame) if frame.kind != Kind::Bytes => {
-                self.give_back(&system, frame);
+                self.give_back(system, frame);
                 Err(another(frame.kind))
             }
             found => Ok(found),
@@ -356,7 +356,7 @@ impl<T> Drop for RingReceiver<T> {
             && let Ok(system) = gate::current()
         {
             // Its descriptor tells who polls.
-            self.end.memory.ring().close_receiving(&system, &self.side);
+            self.end.memory.ring().close_receiving(system, &self.side);
         }
     }
 }

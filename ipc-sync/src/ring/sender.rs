@@ -77,7 +77,7 @@ impl<T> RingSender<T> {
     pub(super) fn publish(&mut self, end: u64) -> Result<()> {
         let system = gate::current()?;
         self.end.tell_place(self.end.memory.ring().begin(&self.side), end);
-        let bell = self.end.memory.ring().publish(&system, &mut self.side, end);
+        let bell = self.end.memory.ring().publish(system, &mut self.side, end);
         self.end.ring(bell);
         crash::reached("ring sender: published");
         Ok(())
@@ -395,7 +395,7 @@ impl<T> Drop for RingSender<T> {
             && let Ok(system) = gate::current()
         {
             // Its descriptor tells who polls.
-            self.end.memory.ring().close_sending(&system, &self.side);
+            self.end.memory.ring().close_sending(system, &self.side);
         }
     }
 }

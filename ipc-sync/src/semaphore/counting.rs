@@ -178,7 +178,7 @@ impl CountingSemaphore {
         if until == Until::Forever {
             check_many(permits, self.raw.most())?;
         }
-        Ok(self.raw.wait(&gate::current()?, permits, until))
+        Ok(self.raw.wait(gate::current()?, permits, until))
     }
 
     /// Puts a permit there, and wakes one who waits. Not in a signal handler.
@@ -196,7 +196,7 @@ impl CountingSemaphore {
     /// As [`release`](CountingSemaphore::release); none are put there then.
     #[inline]
     pub fn release_many(&self, permits: u32) -> Result<()> {
-        self.raw.release(&gate::current()?, permits)
+        self.raw.release(gate::current()?, permits)
     }
 
     /// How many permits there are, at this moment. Python's `get_value()`; its `locked()` is that there are none.

@@ -32,7 +32,7 @@ impl Raw {
 
     #[inline]
     fn acquire(&self, permits: u32, until: Until) -> Result<Option<Permit<'_>>> {
-        let acquired = self.0.acquire(&gate::current()?, &Here, permits, until)?;
+        let acquired = self.0.acquire(gate::current()?, &Here, permits, until)?;
         Ok(acquired.then(|| Permit::new(self, permits)))
     }
 
@@ -48,7 +48,7 @@ impl Raw {
 
     #[inline]
     pub(super) fn release(&self, permits: u32) -> Result<()> {
-        self.0.release(&gate::current()?, &Here, permits)
+        self.0.release(gate::current()?, &Here, permits)
     }
 
     async fn acquire_async(&self) -> Result<Permit<'_>> {

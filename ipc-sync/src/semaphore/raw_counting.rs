@@ -21,10 +21,10 @@ use crate::{Error, Result};
 ///
 /// let full = RawCountingSemaphore::new(2, 2)?;
 /// let system = gate::current()?;
-/// assert!(full.acquire(&system, 2, Until::Now));
-/// assert!(!full.acquire(&system, 1, Until::Now));
-/// full.release(&system, 2)?;
-/// assert!(full.release(&system, 1).is_err());
+/// assert!(full.acquire(system, 2, Until::Now));
+/// assert!(!full.acquire(system, 1, Until::Now));
+/// full.release(system, 2)?;
+/// assert!(full.release(system, 1).is_err());
 /// # Ok::<(), ipc_sync::Error>(())
 /// ```
 #[repr(C)]

@@ -45,9 +45,9 @@ use crate::{Error, Result};
 ///
 /// let two = RawSemaphore::new(2, false)?;
 /// let system = gate::current()?;
-/// assert!(two.acquire(&system, &Here, 2, Until::Now)?);
-/// assert!(!two.acquire(&system, &Here, 1, Until::Now)?);
-/// two.release(&system, &Here, 2)?;
+/// assert!(two.acquire(system, &Here, 2, Until::Now)?);
+/// assert!(!two.acquire(system, &Here, 1, Until::Now)?);
+/// two.release(system, &Here, 2)?;
 /// assert_eq!(two.available(), 2);
 /// # Ok::<(), ipc_sync::Error>(())
 /// ```
