@@ -2,20 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
+mod support;
+
 use std::time::{Duration, Instant};
 
-use ipc_core::{Child, Context, Function, Message, Signal, SpawnError};
+use ipc_core::Signal;
 use ipc_shm::{Arena, Atomic};
 use ipc_sync::{Barrier, Error};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
-/// Runs a function in a child of its own, without a server that would be left.
-fn spawn<F: Function<A>, A: Message>(f: F, args: A) -> Result<Child<F::Output>, SpawnError<A>>
-where
-    F::Output: Message,
-{
-    Context::exec().spawn(f, args)
-}
+use support::spawn;
 
 const SHORT: Duration = Duration::from_millis(20);
 

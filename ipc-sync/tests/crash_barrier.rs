@@ -5,8 +5,8 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
-#[path = "crash/start.rs"]
-mod start;
+#[path = "victims/mod.rs"]
+mod victims;
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -15,7 +15,7 @@ use ipc_shm::Atomic;
 use ipc_sync::{Barrier, Error};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
-use start::{METHODS, context, crash_points, mine, points, program, rounds, start};
+use victims::{METHODS, context, crash_points, mine, points, program, rounds, start};
 
 /// How many are to come.
 const PARTIES: u32 = 3;

@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "victims/mod.rs"]
+mod victims;
+
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -18,11 +21,7 @@ use ipc_sync::{Error, Queue, QueueReceiver, QueueSender};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks};
 use serde::{Deserialize, Serialize};
 
-const METHODS: [&str; 2] = ["exec", "fork server"];
-
-fn context(method: &str) -> Context {
-    if method == "exec" { Context::exec() } else { Context::fork_server() }
-}
+use victims::{METHODS, context};
 
 const ROLES: [&str; 3] = ["producer", "consumer", "closer"];
 

@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "victims/mod.rs"]
+mod victims;
+
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,11 +21,7 @@ use ipc_sync::modelled::POINTS;
 use ipc_sync::{Result, RingReceiver, RingSender, SendError, ring};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks};
 
-const METHODS: [&str; 2] = ["exec", "fork server"];
-
-fn context(method: &str) -> Context {
-    if method == "exec" { Context::exec() } else { Context::fork_server() }
-}
+use victims::{METHODS, context};
 
 /// Those of the ring, and of the gates at which its ends sleep and wake each other.
 fn points() -> Vec<&'static str> {

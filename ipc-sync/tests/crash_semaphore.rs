@@ -6,8 +6,8 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
-#[path = "crash/start.rs"]
-mod start;
+#[path = "victims/mod.rs"]
+mod victims;
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -16,7 +16,7 @@ use ipc_shm::Atomic;
 use ipc_sync::{CountingSemaphore, Semaphore};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
-use start::{METHODS, bury, context, crash_points, mine, points, program, rounds, start};
+use victims::{METHODS, bury_one_of, context, crash_points, mine, points, program, rounds, start};
 
 /// How many permits there are.
 const ALL: u32 = 3;
@@ -80,29 +80,29 @@ fn kill_workers(method: String, point: String, rounds: u32, seed: u64) {
         match &*point {
             "semaphore: given back for another" => {
                 over.store(1, SeqCst);
-                start::all_end(std::mem::take(&mut workers));
+                victims::all_end(std::mem::take(&mut workers));
                 let owner = start(&context, have, (semaphore.clone(),));
                 assert!(wait_until(GENEROUS, || semaphore.available() < ALL));
                 points.arm(&point, 1);
-                bury(&mut vec![start(&context, give, (semaphore.clone(),))]);
+                bury_one_of(&mut vec![start(&context, give, (semaphore.clone(),))]);
                 owner.kill().unwrap();
                 owner.join().unwrap_err();
             }
             "semaphore: dead entry cleared" | "semaphore: about to repair" => {
                 points.arm_both("semaphore: acquired", &point);
-                bury(&mut workers);
+                bury_one_of(&mut workers);
                 // Of the others one looks for the dead, or has the lock next.
                 workers.push(child());
-                bury(&mut workers);
+                bury_one_of(&mut workers);
             }
             _ => {
                 points.arm(&point, 1 + (seed % 3) as u32);
-                bury(&mut workers);
+                bury_one_of(&mut workers);
             }
         }
         points.disarm();
         over.store(1, SeqCst);
-        assert_eq!(start::all_end(workers), 0);
+        assert_eq!(victims::all_end(workers), 0);
         all_are_there(&semaphore);
     }
 }
@@ -136,7 +136,7 @@ fn kill_at_random(method: String, rounds: u32, seed: u64) {
     for _ in 0..rounds {
         std::thread::sleep(rng.duration(std::time::Duration::from_millis(2)));
         workers[0].kill().unwrap();
-        bury(&mut workers);
+        bury_one_of(&mut workers);
         // All of them, while others come and go.
         let all = semaphore.acquire_many(ALL).unwrap();
         assert_eq!(semaphore.available(), 0, "there is one more than there was");
@@ -144,7 +144,7 @@ fn kill_at_random(method: String, rounds: u32, seed: u64) {
         workers.push(child());
     }
     over.store(1, SeqCst);
-    assert_eq!(start::all_end(workers), 0);
+    assert_eq!(victims::all_end(workers), 0);
     all_are_there(&semaphore);
 }
 
@@ -180,7 +180,7 @@ fn kill_releasers(method: String, point: String, rounds: u32) {
     for _ in 0..rounds {
         points.arm(&point, 1);
         let give = |semaphore: CountingSemaphore| semaphore.release_many(2).unwrap();
-        bury(&mut vec![start(&context, give, (semaphore.clone(),))]);
+        bury_one_of(&mut vec![start(&context, give, (semaphore.clone(),))]);
         assert!(
             wait_until(GENEROUS, || semaphore.available() == 0),
             "somebody is left asleep: {semaphore:?}"
@@ -188,7 +188,7 @@ fn kill_releasers(method: String, point: String, rounds: u32) {
     }
     over.store(1, SeqCst);
     semaphore.release_many(2).unwrap();
-    assert_eq!(start::all_end(takers), 0);
+    assert_eq!(victims::all_end(takers), 0);
 }
 
 #[test]

@@ -2,25 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod support;
+
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::task::{Context as Waking, Poll, Waker};
+use std::task::{Context as Waking, Waker};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Child, Context, Function, Message, SpawnError};
+use ipc_core::{Child, Context};
 use ipc_shm::{Arena, Atomic};
 use ipc_sync::{Error, Event};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
-/// Runs a function in a child of its own, without a server that would be left.
-fn spawn<F: Function<A>, A: Message>(f: F, args: A) -> Result<Child<F::Output>, SpawnError<A>>
-where
-    F::Output: Message,
-{
-    Context::exec().spawn(f, args)
-}
+use support::{block_on, spawn};
 
 /// Start methods that make processes afresh.
 fn contexts() -> [Context; 2] {
@@ -33,24 +29,6 @@ fn sleeps(pid: u32) -> bool {
 
 fn all_sleep<R: ipc_core::Message>(children: &[Child<R>]) {
     assert!(wait_until(GENEROUS, || children.iter().all(|child| sleeps(child.pid()))));
-}
-
-/// Runs a future here.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Waking::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park_timeout(GENEROUS),
-        }
-    }
 }
 
 /// CPython's gh-95826, without luck: who slept when it was set gets through, though it is cleared before anybody has run.

@@ -2,23 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
+mod support;
+
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use ipc_core::{Bytes, Child, Context, Descriptor, Function, Message};
+use ipc_core::{Bytes, Context, Descriptor};
 use ipc_sync::{Error, Queue, QueueReceiver, QueueSender};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
-const METHODS: [fn() -> Context; 2] = [Context::exec, Context::fork_server];
+use support::{block_on, spawn};
 
-/// Runs a function in a child of its own, without a server that would be left.
-fn spawn<F: Function<A>, A: Message>(f: F, args: A) -> ipc_core::Result<Child<F::Output>>
-where
-    F::Output: Message,
-{
-    Ok(Context::exec().spawn(f, args)?)
-}
+const METHODS: [fn() -> Context; 2] = [Context::exec, Context::fork_server];
 
 /// Whether a descriptor is ready to be read within that time.
 fn is_readable(fd: impl AsFd, timeout: Duration) -> bool {
@@ -349,23 +345,6 @@ fn ends_are_awaited() {
         child.join().unwrap();
     };
     spawn(program, ()).unwrap().join().unwrap();
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
-            std::task::Poll::Ready(value) => return value,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
 }
 
 #[test]

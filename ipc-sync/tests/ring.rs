@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::future::Future;
+mod support;
+
 use std::os::fd::AsFd;
-use std::pin::pin;
-use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ipc_core::{Context, Packed};
@@ -14,6 +13,8 @@ use ipc_shm::modelled::scribble;
 use ipc_sync::modelled::segment_of_ring;
 use ipc_sync::{Error, RingReceiver, RingSender, ring, ring_with};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
+
+use support::block_on;
 
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -474,24 +475,6 @@ fn who_polls_is_told_of_a_death_at_once() {
     assert!(is_readable(&receiver, GENEROUS));
     assert!(receiver.try_recv().unwrap_err().is_disconnected());
     child.join().unwrap_err();
-}
-
-/// Polls a future until it is done: a runtime of the simplest kind, which is woken by unparking.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
-            return value;
-        }
-        std::thread::park_timeout(GENEROUS);
-    }
 }
 
 #[test]

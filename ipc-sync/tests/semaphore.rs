@@ -2,24 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
+mod support;
+
 use std::time::{Duration, Instant};
 
-use ipc_core::{Child, Function, Message, Signal, SpawnError};
+use ipc_core::Signal;
 use ipc_shm::Arena;
 use ipc_sync::{BoundedSemaphore, CountingSemaphore, Error, MAX_PERMITS, Semaphore};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
-/// Runs a function in a child of its own, without a server that would be left.
-fn spawn<F: Function<A>, A: Message>(f: F, args: A) -> Result<Child<F::Output>, SpawnError<A>>
-where
-    F::Output: Message,
-{
-    ipc_core::Context::exec().spawn(f, args)
-}
+use support::{block_on, spawn};
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -190,25 +182,6 @@ fn many_in_an_arena() {
     counting.acquire().unwrap();
     child.join().unwrap();
     assert_eq!((owned.available(), bounded.available(), counting.available()), (1, 1, 0));
-}
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
-    }
 }
 
 #[test]

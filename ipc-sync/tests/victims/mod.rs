@@ -20,6 +20,12 @@ pub(crate) fn points(roles: &[&str]) -> Vec<&'static str> {
     all.filter(|point| roles.iter().any(|role| point.starts_with(role))).collect()
 }
 
+/// A page for all points of this crate and of the one below it that tests arm.
+pub(crate) fn crash_points() -> CrashPoints {
+    let below = ["gate: changed", "gate: woke"];
+    CrashPoints::create(&[ipc_sync::modelled::POINTS, &below].concat()).unwrap()
+}
+
 /// How often each point is to be hit: executed children cost several times as much.
 pub(crate) fn rounds(method: &str) -> u32 {
     let of_all = match (ipc_testkit::full(), ipc_testkit::quick()) {
@@ -62,6 +68,34 @@ pub(crate) fn bury<T: Message>(child: Child<T>) {
     assert!(wait_until(GENEROUS, || !child.is_alive()), "nobody has died");
     let ended = child.join().err().unwrap();
     assert_eq!(ended.signal(), Some(Signal::KILL), "{ended}");
+}
+
+/// Takes the one out that has been killed, as soon as there is one.
+#[track_caller]
+pub(crate) fn bury_one_of<T: Message>(children: &mut Vec<Child<T>>) {
+    let mut at = None;
+    let died = wait_until(GENEROUS, || {
+        at = children.iter().position(|child| !child.is_alive());
+        at.is_some()
+    });
+    assert!(died, "nobody has died");
+    bury(children.swap_remove(at.unwrap()));
+}
+
+/// All have been killed or get through; gives how many were killed.
+#[track_caller]
+pub(crate) fn all_end<T: Message>(children: Vec<Child<T>>) -> usize {
+    let ends = children.into_iter().map(|child| match child.join_timeout(GENEROUS) {
+        Ok(through) => {
+            through.expect("somebody is left asleep");
+            0
+        }
+        Err(error) => {
+            assert_eq!(error.signal(), Some(Signal::KILL), "{error}");
+            1
+        }
+    });
+    ends.sum()
 }
 
 /// Kills it.
