@@ -295,8 +295,11 @@ mod bodies {
     }
 }
 
-macro_rules! back_end {
-    ($back_end:ident = $start:expr; $($class:ident { $($test:ident)* })*) => {
+macro_rules! back_ends {
+    ($($back_end:ident = $start:expr),*; $tests:tt) => {
+        $(back_ends! { @ $back_end = $start; $tests })*
+    };
+    (@ $back_end:ident = $start:expr; { $($class:ident { $($test:ident)* })* }) => {
         mod $back_end {
             $(mod $class {
                 $(#[test]
@@ -309,32 +312,15 @@ macro_rules! back_end {
     };
 }
 
-back_end! { exec = ipc_core::Context::exec;
-    test_queue {
-        put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
-        closed_queue_empty_exceptions closed_queue_put_get_exceptions
+back_ends! {
+    exec = ipc_core::Context::exec, fork_server = ipc_core::Context::fork_server, threads = ipc_core::Context::threads;
+    {
+        test_queue {
+            put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
+            closed_queue_empty_exceptions closed_queue_put_get_exceptions
+        }
+        test_simple_queue { empty close empty_exceptions }
+        test_stdin_badfiledescriptor { queue_in_process }
+        test_start_method { nested_startmethod }
     }
-    test_simple_queue { empty close empty_exceptions }
-    test_stdin_badfiledescriptor { queue_in_process }
-    test_start_method { nested_startmethod }
-}
-
-back_end! { fork_server = ipc_core::Context::fork_server;
-    test_queue {
-        put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
-        closed_queue_empty_exceptions closed_queue_put_get_exceptions
-    }
-    test_simple_queue { empty close empty_exceptions }
-    test_stdin_badfiledescriptor { queue_in_process }
-    test_start_method { nested_startmethod }
-}
-
-back_end! { threads = ipc_core::Context::threads;
-    test_queue {
-        put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error
-        closed_queue_empty_exceptions closed_queue_put_get_exceptions
-    }
-    test_simple_queue { empty close empty_exceptions }
-    test_stdin_badfiledescriptor { queue_in_process }
-    test_start_method { nested_startmethod }
 }
