@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::object::{self, Claim, Object};
+use crate::sys::memory::Span;
 use crate::{Arena, Error, Result, Segment};
 
 /// What may stand in shared memory as a structure.
@@ -71,6 +72,8 @@ pub struct Shared<T: Layout> {
     /// Keeps the memory mapped.
     object: Object,
     head: NonNull<T>,
+    /// What stands behind the head.
+    items: Span,
 }
 
 /// Of what a structure's memory is made, and its length counted in.
@@ -83,7 +86,7 @@ unsafe impl<T: Layout> Sync for Shared<T> {}
 
 impl<T: Layout> Clone for Shared<T> {
     fn clone(&self) -> Shared<T> {
-        Shared { object: self.object.clone(), head: self.head }
+        Shared { object: self.object.clone(), ..*self }
     }
 }
 
@@ -135,20 +138,19 @@ impl<T: Layout> Shared<T> {
             return Err(Error::not_a_segment(format!("it is too short for {}", T::NAME)));
         }
         crate::lock::raw::kernel().map_err(Error::refused)?;
-        let head = object.lines().cast();
-        Ok(Shared { object, head })
+        let (head, len) = (object.lines(), object.len() * LINE - Self::ITEMS);
+        // SAFETY: within the object, whose length was compared with its segment's and is not less than the head's just now; mapped for writing as long as the
+        // object is; what can be referred to there are atomics, and what is looked into under a lock (`Layout`).
+        let items = unsafe { Span::new(head.add(Self::ITEMS), len) };
+        Ok(Shared { object, head: head.cast(), items })
     }
 
     /// What stands behind the head: at least as many as it was made with, as it is rounded up to 64 bytes.
     pub fn items(&self) -> &[T::Item] {
-        let room = self.object.len() * LINE - Self::ITEMS;
-        let count = room.checked_div(size_of::<T::Item>()).unwrap_or(0);
-        // SAFETY: within the object, whose length was compared with its segment's, aligned as the head is to 64 and `ITEMS` to the item; mapped
-        // as long as `self` is; valid and to be shared whatever stands there (`Layout`).
-        unsafe {
-            let first = self.head.byte_add(Self::ITEMS).cast::<T::Item>();
-            std::slice::from_raw_parts(first.as_ptr(), count)
-        }
+        let count = self.items.len().checked_div(size_of::<T::Item>()).unwrap_or(0);
+        // SAFETY: within the object (`of`), aligned as the head is to 64 and `ITEMS` to the item; mapped as long as `self` is; valid and to be shared
+        // whatever stands there (`Layout`).
+        unsafe { std::slice::from_raw_parts(self.items.start().cast::<T::Item>().as_ptr(), count) }
     }
 
     /// Copies bytes into what stands behind the head, from `at` on; `false`: there is not as much room, and nothing was copied.
@@ -156,7 +158,7 @@ impl<T: Layout> Shared<T> {
     /// As [`Segment::write`]: it takes no lock.
     #[inline]
     pub fn write(&self, at: usize, from: &[u8]) -> bool {
-        self.has(at, from.len()) && self.segment().poke(self.offset_of_items() + at, from).is_ok()
+        self.items.write(at, from)
     }
 
     /// Copies bytes out of what stands behind the head, from `at` on; `false`: there are not as many, and nothing was copied.
@@ -164,17 +166,20 @@ impl<T: Layout> Shared<T> {
     /// As [`Segment::read`]: it takes no lock.
     #[inline]
     pub fn read(&self, at: usize, into: &mut [u8]) -> bool {
-        self.has(at, into.len()) && self.segment().peek(self.offset_of_items() + at, into).is_ok()
+        self.items.read(at, into)
     }
 
     /// As [`read`](Shared::read), to the end of a vector.
     #[inline]
     pub fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
-        self.has(at, len) && self.segment().peek_more(self.offset_of_items() + at, len, to)
+        self.items.append(at, len, to)
     }
 
-    fn has(&self, at: usize, len: usize) -> bool {
-        at.checked_add(len).is_some_and(|end| end <= self.object.len() * LINE - Self::ITEMS)
+    /// Asks for the cache line that stands there, to be written soon: it may be another CPU's, and whoever waits for it then waits longer than for all else.
+    /// A hint, which changes nothing; where there is no such instruction (but on x86-64), or nothing stands there, it does nothing.
+    #[inline(always)]
+    pub fn prefetch(&self, at: usize) {
+        self.items.prefetch(at);
     }
 
     /// How far behind the segment's beginning its items begin.

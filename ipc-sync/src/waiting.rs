@@ -8,7 +8,7 @@
 //! | the other side | until then | what |
 //! |---|---|---|
 //! | is on this CPU | two yields | yields, and looks after each |
-//! | is elsewhere, or nobody knows | 5 µs | looks again, after a pause or after 16 of them ([`Pace`]) |
+//! | is elsewhere, or nobody knows | 5 µs | looks again after each pause; in a stream the first time after 8, the second after 2 ([`Pace`]) |
 //! | | 80 µs in all | yields, and looks after each; one that takes 20 µs was the last: others want this CPU |
 //! | in any case | then | sleeps, which is the caller's part: at a [`gate`](ipc_shm::gate), which marks, looks once more, and sleeps |
 //!
@@ -38,8 +38,11 @@ const SLOW_YIELD: Duration = Duration::from_micros(20);
 /// How many yields who is on this CPU is given.
 const YIELDS_HERE: u32 = 2;
 
-/// After so many pauses the clock is looked at; and, in a stream, what is waited for.
+/// After so many pauses the clock is looked at.
 const PAUSES: u32 = 16;
+
+/// So many pauses one who waits for the next of a stream leaves it to who is writing it, at first.
+pub(crate) const GATHER: u32 = 8;
 
 /// The CPU on which somebody runs or ran last, for who waits for it: it stands in shared memory, beside the gate at which that one sleeps itself.
 /// All zero: nobody has told.
@@ -92,7 +95,7 @@ fn here() -> u32 {
 /// How often to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Many things come one after the other, and throughput counts: seldom, which leaves the cache line to who is writing.
+    /// Many things come one after the other, and throughput counts: not at once, which leaves the cache line to who is writing for a moment.
     Stream,
     /// One thing is waited for, an answer say: at every chance.
     Answer,
@@ -125,19 +128,23 @@ pub(crate) fn look_awhile<T>(
         _ => None,
     };
     let over = |now: Instant| end.is_some_and(|end| now >= end);
+    let mut pauses = match pace {
+        Pace::Stream => GATHER,
+        Pace::Answer => 1,
+    };
+    let mut rest = pauses;
     loop {
         for _ in 0..PAUSES {
             hint::spin_loop();
-            if pace == Pace::Answer
-                && let Some(found) = look()
-            {
+            rest -= 1;
+            if rest > 0 {
+                continue;
+            }
+            if let Some(found) = look() {
                 return Some(found);
             }
-        }
-        if pace == Pace::Stream
-            && let Some(found) = look()
-        {
-            return Some(found);
+            pauses = (pauses / 4).max(1);
+            rest = pauses;
         }
         let now = Instant::now();
         if over(now) {

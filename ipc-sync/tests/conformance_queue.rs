@@ -194,7 +194,7 @@ mod bodies {
             let refused = queue.put(2).unwrap_err();
             assert!(matches!(refused.error(), Error::Closed) && refused.error().is_end());
             assert_eq!(refused.into_value(), 2);
-            let (left, error) = queue.put_many([3, 4]).unwrap_err();
+            let (left, error) = queue.put_many([3, 4]).unwrap_err().into_parts();
             assert!(matches!(error, Error::Closed));
             assert_eq!(left, [3, 4]);
             let rest = |queue: Queue<u32>| {

@@ -144,7 +144,7 @@ fn produce(sender: QueueSender<Item>, ledger: Shared<Ledger>, me: u32, seed: u64
         let put = if count == 1 {
             sender.put(items.next().unwrap()).map_err(Error::from)
         } else {
-            sender.put_many(items).map_err(|(_, error)| error)
+            sender.put_many(items).map_err(Error::from)
         };
         match put {
             Ok(()) => {}

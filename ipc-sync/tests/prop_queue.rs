@@ -142,7 +142,10 @@ fn run(shape: Shape, steps: Vec<Step>) {
                 let all = items.iter().map(|item| Bytes::from(item.clone()));
                 let (left, error) = match sender.band(band).put_many_timeout(all, std::time::Duration::ZERO) {
                     Ok(()) => (0, None),
-                    Err((left, error)) => (left.len(), Some(error)),
+                    Err(failed) => {
+                        let (left, error) = failed.into_parts();
+                        (left.len(), Some(error))
+                    }
                 };
                 let put = items.len() - left;
                 let mut items = items.into_iter();

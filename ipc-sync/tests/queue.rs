@@ -432,3 +432,28 @@ fn what_the_dead_had_in_hand_is_told_to_who_joins() {
         child.join().unwrap_err();
     }
 }
+
+#[test]
+fn bytes_go_many_at_a_time() {
+    let _leaks = leaks();
+    let queue = Queue::<Bytes>::builder().items(1000).bands(2).make().unwrap();
+    let items: Vec<Vec<u8>> = (0..600).map(|len| vec![len as u8; len]).collect();
+    queue.sender().put_many_bytes(&items[..300]).unwrap();
+    queue.sender().band(1).put_many_bytes(&items[300..]).unwrap();
+    let (mut bytes, mut ends) = (b"before".to_vec(), vec![6]);
+    // The higher band comes first, and the lower one with it.
+    assert_eq!(queue.receiver().get_many_into(450, &mut bytes, &mut ends).unwrap(), 450);
+    let got: Vec<&[u8]> = ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect();
+    assert!(got.iter().copied().eq(items[300..].iter().chain(&items[..150]).map(Vec::as_slice)));
+    assert_eq!(queue.receiver().get_many_into(0, &mut bytes, &mut ends).unwrap(), 0);
+    assert_eq!(queue.receiver().get_many_into(450, &mut bytes, &mut ends).unwrap(), 150);
+    assert_eq!((queue.len(), ends.len()), (0, 601));
+
+    let none = queue.sender().band(2).put_many_bytes(&items).unwrap_err();
+    assert!(matches!(none.error(), Error::Invalid { .. }) && none.into_value().len() == 600);
+    queue.close().unwrap();
+    let closed = queue.sender().put_many_bytes(&items[..2]).unwrap_err();
+    assert!(matches!(closed.error(), Error::Closed) && closed.into_value() == &items[..2]);
+    assert!(matches!(queue.receiver().get_many_into(9, &mut bytes, &mut ends), Err(Error::Closed)));
+    assert_eq!((bytes.len(), ends.len()), (6 + (0..600).sum::<usize>(), 601));
+}

@@ -71,6 +71,20 @@ fn get_many_keeps_what_is_around_a_wrong_item() {
     assert_eq!(got(queue.get_many(10).unwrap()), [3]);
 }
 
+/// Nobody could be done with it, and `join` waited for ever.
+#[test]
+fn what_cannot_be_decoded_is_done() {
+    let _leaks = leaks();
+    let queue = Queue::<Small>::builder().joinable().make().unwrap();
+    queue.put_many([1, 9].map(Small)).unwrap();
+    assert_eq!(queue.get().unwrap().0, 1);
+    assert!(matches!(queue.get(), Err(Error::Message(_))));
+    assert!(!queue.join_timeout(Duration::from_millis(1)).unwrap());
+    queue.task_done().unwrap();
+    assert!(queue.join_timeout(Duration::from_secs(60)).unwrap());
+    assert!(matches!(queue.task_done(), Err(Error::Invalid { .. })));
+}
+
 /// Its lock was held while the caller's iterator was asked; here for itself.
 #[test]
 fn put_many_s_iterator_may_use_the_queue() {

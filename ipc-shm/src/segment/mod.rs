@@ -292,12 +292,6 @@ impl Segment {
         if self.mapping.map.read(at, into) { Ok(()) } else { Err(beyond(at, into.len(), self.len())) }
     }
 
-    /// As [`peek`](Segment::peek), to the end of a vector; `false`: there is not as much.
-    #[inline]
-    pub(crate) fn peek_more(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
-        self.mapping.map.append(at, len, to)
-    }
-
     /// As [`write`](Segment::write), also where objects stand: to what no guard gives references to.
     #[inline]
     pub(crate) fn poke(&self, at: usize, from: &[u8]) -> Result<()> {

@@ -138,48 +138,24 @@ impl Map {
         self.access == Access::Shared && holds_within(self.place.addresses())
     }
 
-    /// Copies from `at` on; `false`: there is not as much, and nothing was copied.
+    /// Its memory.
+    #[inline]
+    fn span(&self) -> Span {
+        // SAFETY: a mapping of as many bytes, which lives as long as `self`, and as the span that is used here; it is not written to unless it is
+        // mapped for that (`write`), and no reference to live memory exists.
+        unsafe { Span::new(self.place.start, self.place.len) }
+    }
+
+    /// As [`Span::read`].
     #[inline]
     pub(crate) fn read(&self, at: usize, into: &mut [u8]) -> bool {
-        if !self.has(at, into.len()) {
-            return false;
-        }
-        // SAFETY: the range was just found inside the mapping, which lives as long as `self`; `into` is borrowed alone, and a safe
-        // reference cannot point into the mapping.
-        unsafe { copy(self.place.start.add(at).as_ptr(), into.as_mut_ptr(), into.len()) };
-        true
+        self.span().read(at, into)
     }
 
-    /// Copies from `at` on to the end of a vector; `false`: there is not as much, and nothing was copied.
-    #[inline]
-    pub(crate) fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
-        if !self.has(at, len) {
-            return false;
-        }
-        to.reserve(len);
-        // SAFETY: the range was just found inside the mapping, which lives as long as `self`; the vector has room for as much behind its end, and
-        // all of that is written before it counts.
-        unsafe {
-            copy(self.place.start.add(at).as_ptr(), to.as_mut_ptr().add(to.len()), len);
-            to.set_len(to.len() + len);
-        }
-        true
-    }
-
-    /// Copies to `at`; `false`: there is not as much room, or it is mapped for reading, and nothing was copied.
+    /// As [`Span::write`]; `false` also if it is mapped for reading.
     #[inline]
     pub(crate) fn write(&self, at: usize, from: &[u8]) -> bool {
-        if self.access != Access::Shared || !self.has(at, from.len()) {
-            return false;
-        }
-        // SAFETY: as above; it is mapped for writing, and no reference to the mapping exists.
-        unsafe { copy(from.as_ptr(), self.place.start.add(at).as_ptr(), from.len()) };
-        true
-    }
-
-    #[inline]
-    fn has(&self, at: usize, len: usize) -> bool {
-        at.checked_add(len).is_some_and(|end| end <= self.place.len)
+        self.access == Access::Shared && self.span().write(at, from)
     }
 
     /// Unmaps the file, and keeps its addresses, so that it can be [mapped again](Vacant::map).
@@ -218,6 +194,91 @@ impl Vacant {
 impl AsFd for Vacant {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+/// A stretch of live shared memory, into which and out of which bytes are copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Span {
+    /// # Safety
+    /// So many bytes are mapped there as long as this or a copy of it is used, and for writing if it is written to; and what references there are to them are
+    /// to atomics, or to what is looked into under a lock that keeps these copies away.
+    #[inline(always)]
+    pub(crate) unsafe fn new(start: NonNull<u8>, len: usize) -> Span {
+        Span { start, len }
+    }
+
+    #[inline(always)]
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies from `at` on; `false`: there is not as much, and nothing was copied.
+    #[inline]
+    pub(crate) fn read(&self, at: usize, into: &mut [u8]) -> bool {
+        if !self.has(at, into.len()) {
+            return false;
+        }
+        // SAFETY: the range was just found inside what is mapped (`new`); `into` is borrowed alone, and a safe reference cannot point there.
+        unsafe { copy(self.start.add(at).as_ptr(), into.as_mut_ptr(), into.len()) };
+        true
+    }
+
+    /// Copies from `at` on to the end of a vector; `false`: there is not as much, and nothing was copied.
+    #[inline]
+    pub(crate) fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
+        if !self.has(at, len) {
+            return false;
+        }
+        to.reserve(len);
+        // SAFETY: as above; the vector has room for as much behind its end, and all of that is written before it counts.
+        unsafe {
+            copy(self.start.add(at).as_ptr(), to.as_mut_ptr().add(to.len()), len);
+            to.set_len(to.len() + len);
+        }
+        true
+    }
+
+    /// Copies to `at`; `false`: there is not as much room, and nothing was copied.
+    #[inline]
+    pub(crate) fn write(&self, at: usize, from: &[u8]) -> bool {
+        if !self.has(at, from.len()) {
+            return false;
+        }
+        // SAFETY: as above; it is mapped for writing (`new`).
+        unsafe { copy(from.as_ptr(), self.start.add(at).as_ptr(), from.len()) };
+        true
+    }
+
+    /// Asks for the cache line at a place, to be written. Nothing happens where there is none.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, at: usize) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            let address = self.start.as_ptr().wrapping_add(at);
+            // SAFETY: a hint to the processor, which reads and writes nothing and faults at nothing, wherever it points; one that does not know it
+            // does nothing.
+            unsafe {
+                std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags));
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = at;
+    }
+
+    #[inline]
+    fn has(&self, at: usize, len: usize) -> bool {
+        at.checked_add(len).is_some_and(|end| end <= self.len)
     }
 }
 

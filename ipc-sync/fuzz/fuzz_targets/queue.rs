@@ -136,7 +136,8 @@ fn step(step: &Step<'_>, queue: &mut Option<Queue<Item>>, peer: &Peer, put: &mut
             let items = lens.iter().map(|len| item(usize::from(*len), false));
             let left = match queue_now.sender().band(band).put_many_timeout(items, SHORT) {
                 Ok(()) => 0,
-                Err((left, error)) => {
+                Err(failed) => {
+                    let (left, error) = failed.into_parts();
                     check::<()>(Err(error));
                     left.len()
                 }

@@ -20,7 +20,7 @@ use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::sync::atomic::Ordering::{Acquire, Relaxed};
 use ipc_shm::gate::System;
 
-use super::layout::{BANDS, Geometry, Head};
+use super::layout::{Geometry, Head};
 use super::position::Position;
 use crate::{Error, Result};
 
@@ -82,6 +82,7 @@ impl Chain<'_> {
     ///
     /// # Errors
     /// [`Error::Corrupt`].
+    #[inline]
     pub(crate) fn after(&self, chunk: u32) -> Result<Option<u32>> {
         let link = self.links.get(chunk as usize).ok_or_else(corrupt)?.load(Relaxed);
         match link.checked_sub(1) {
@@ -96,8 +97,8 @@ impl Chain<'_> {
         Ok(())
     }
 
-    /// One more chunk behind `last`, which is the end of the band's chain; `None`: there is none. `tails` is where the producer stands, and `reserve` is asked for a
-    /// fresh one's memory.
+    /// One more chunk behind `last`, which is the end of the band's chain; `None`: there is none. `reserve` is asked for a fresh one's
+    /// memory. In the other bands nothing is written that is not published.
     ///
     /// # Errors
     /// What `reserve` says; [`Error::Corrupt`].
@@ -105,10 +106,9 @@ impl Chain<'_> {
         &self,
         system: &S,
         (band, last): (usize, u32),
-        tails: &[Position; BANDS],
         reserve: impl FnOnce(u32) -> Result<()>,
     ) -> Result<Option<u32>> {
-        let Some(intent) = self.find(band, tails, reserve)? else { return Ok(None) };
+        let Some(intent) = self.find(band, reserve)? else { return Ok(None) };
         if !mutant::is("what is taken is not noted") {
             self.head.producers.0.intent.store(intent.word(), Relaxed);
         }
@@ -118,12 +118,7 @@ impl Chain<'_> {
     }
 
     /// What can be taken for the band.
-    fn find(
-        &self,
-        band: usize,
-        tails: &[Position; BANDS],
-        reserve: impl FnOnce(u32) -> Result<()>,
-    ) -> Result<Option<Intent>> {
+    fn find(&self, band: usize, reserve: impl FnOnce(u32) -> Result<()>) -> Result<Option<Intent>> {
         let others = (0..self.geometry.bands as usize).filter(|other| *other != band);
         // The band's own chunks first: they are in the cache.
         for source in std::iter::once(band).chain(others.clone()) {
@@ -141,12 +136,10 @@ impl Chain<'_> {
             return Ok(Some(Intent { band, source: Source::Fresh, chunk: fresh, then: fresh + 1 }));
         }
         for source in others {
-            let tail = tails[source];
-            // Where something is written and not published, whoever finds this producer dead would look elsewhere for the tail's chunk.
-            if tail != self.tail(source) || mutant::is("spares stay where they are") {
+            if mutant::is("spares stay where they are") {
                 continue;
             }
-            if let Some(spare) = self.after(tail.chunk())? {
+            if let Some(spare) = self.after(self.tail(source).chunk())? {
                 let then = self.after(spare)?.map_or(0, |next| next + 1);
                 return Ok(Some(Intent { band, source: Source::Spare(source), chunk: spare, then }));
             }

@@ -33,14 +33,6 @@ unsafe impl<T: 'static> Layout for Typed<T> {
     const VERSION: u32 = 1;
 }
 
-/// How long to wait for the lock of one's own side, at least: nobody holds it for longer than a copy takes, unless it was stopped.
-pub(crate) fn for_lock(until: Until) -> Until {
-    match until.left() {
-        Some(left) if left < LOOK => Until::after(LOOK),
-        _ => until,
-    }
-}
-
 /// The memory of a queue.
 pub(crate) struct Room<T: 'static> {
     shared: Shared<Typed<T>>,
@@ -126,6 +118,11 @@ impl<T: 'static> Memory for Room<T> {
     #[inline]
     fn append(&self, at: usize, len: usize, to: &mut Vec<u8>) -> bool {
         self.shared.append(self.base + at, len, to)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, at: usize) {
+        self.shared.prefetch(self.base + at);
     }
 
     #[cold]

@@ -107,6 +107,8 @@ pub struct Front {
     pub(crate) at: AtomicU64,
     /// Where the tail was when a consumer last looked.
     pub(crate) tail: AtomicU64,
+    /// How many items it found then.
+    pub(crate) found: AtomicU32,
 }
 
 /// See the module's documentation.

@@ -18,19 +18,23 @@
 use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};
 use ipc_core::primitive::time::Until;
-use ipc_core::primitive::{MODEL, mutant};
+use ipc_core::primitive::{MODEL, hint, mutant};
 use ipc_shm::gate::{self, Node, System};
 use ipc_shm::modelled::word;
 use ipc_shm::raw::Taken;
 
 mod consumer;
+mod producer;
 
 pub use consumer::Consumer;
+pub use producer::Producer;
 
 use super::chain::{Chain, corrupt};
 use super::layout::{BANDS, Geometry, Head, Sleepers};
-use super::position::{GRANULE, Position};
-use crate::{Error, Result};
+use super::position::Position;
+use crate::Result;
+use crate::lifeline::LOOK;
+use crate::waiting::GATHER;
 
 /// What stands before an item's bytes.
 const HEADER: usize = 16;
@@ -40,6 +44,9 @@ const LONG: usize = 1024;
 
 /// To what.
 const LINE: usize = 64;
+
+/// After so many items one tells where it runs.
+const SILENT: u32 = 16;
 
 /// Bytes of more than this length are looked for before they are believed.
 const HUGE: usize = 1 << 20;
@@ -60,6 +67,9 @@ pub trait Memory {
     /// # Errors
     /// There is none.
     fn reserve(&self, chunk: u32) -> Result<()>;
+
+    /// The line there will be written soon.
+    fn prefetch(&self, _at: usize) {}
 
     /// Whether so many bytes were ever reserved.
     fn has(&self, bytes: usize) -> bool;
@@ -183,47 +193,66 @@ impl<'a, M: Memory> Log<'a, M> {
         Position(self.tail(0).load(SeqCst)).is_closed()
     }
 
-    /// The producers' side, as soon as no other producer has it.
+    /// The producers' side, as soon as no other producer has it. (It is given before it is a [`Producer`], so that this one is made where it stays: to
+    /// move it costs more than anything else here.)
     ///
     /// # Errors
     /// The lock is not free in time; [`Error::Corrupt`].
-    pub fn producer<S: System>(&self, system: &'a S, until: Until) -> Result<Producer<'a, S, M>> {
+    #[inline(always)]
+    pub fn producers<'l, S: System>(&'l self, system: &'l S, until: Until) -> Result<Producers<'l, S>> {
         let lock = &self.head.producers.0.lock;
-        let taken = word::take(system, lock, until).map_err(ipc_shm::Error::from)?;
-        let held = Held { system, lock };
-        if taken != Taken::Whole {
-            if !mutant::is("a dead producer's work is left") {
-                self.chain().repair(system)?;
-            }
-            self.bands().for_each(|band| self.head.bands[band].0.0.litter.store(1, Relaxed));
-            self.begin_attempt();
-            word::repaired(system, lock);
+        if !word::take_at_once(system, lock, || true) {
+            self.lock_producers(system, until)?;
         }
-        let at = |band: usize| Position(self.tail(band).load(Relaxed));
-        let tails =
-            std::array::from_fn(|band| if self.bands().contains(&band) { at(band) } else { Position(0) });
-        Ok(Producer { log: *self, system, tails, written: [0; BANDS], _held: held })
+        Ok(Producers(Held { system, lock }))
+    }
+
+    /// The side of one band's.
+    #[inline(always)]
+    pub fn producer<'l, S: System>(&'l self, held: Producers<'l, S>, band: usize) -> Producer<'l, S, M> {
+        Producer::new(self, held.0, band)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_producers<S: System>(&self, system: &S, until: Until) -> Result<()> {
+        let lock = &self.head.producers.0.lock;
+        if lock_in_full(system, lock, until)? == Taken::Whole {
+            return Ok(());
+        }
+        let held = Held { system, lock };
+        if !mutant::is("a dead producer's work is left") {
+            self.chain().repair(system)?;
+        }
+        self.bands().for_each(|band| self.head.bands[band].0.0.litter.store(1, Relaxed));
+        self.begin_attempt();
+        word::repaired(system, lock);
+        std::mem::forget(held);
+        Ok(())
     }
 
     /// The consumers' side, as soon as no other consumer has it.
     ///
     /// # Errors
     /// The lock is not free in time.
-    pub fn consumer<S: System>(&self, system: &'a S, until: Until) -> Result<Consumer<'a, S, M>> {
+    #[inline(always)]
+    pub fn consumers<'l, S: System>(&'l self, system: &'l S, until: Until) -> Result<Consumers<'l, S>> {
         let lock = &self.head.consumers.0;
-        let taken = word::take(system, lock, until).map_err(ipc_shm::Error::from)?;
-        let held = Held { system, lock };
-        if taken != Taken::Whole {
+        if !word::take_at_once(system, lock, || true) && lock_in_full(system, lock, until)? != Taken::Whole {
             // The head moves in one step: nothing is ever half done.
             word::repaired(system, lock);
         }
-        let at = |band: usize| Position(self.front(band).load(Relaxed));
-        let heads =
-            std::array::from_fn(|band| if self.bands().contains(&band) { at(band) } else { Position(0) });
-        Ok(Consumer { log: *self, system, heads, popped: [0; BANDS], _held: held })
+        Ok(Consumers(Held { system, lock }))
+    }
+
+    /// What is read and taken with it.
+    #[inline(always)]
+    pub fn consumer<'l, S: System>(&'l self, held: Consumers<'l, S>) -> Consumer<'l, S, M> {
+        Consumer::new(self, held.0)
     }
 
     /// Where so many bytes end that begin at a place: through the chain, which is long enough.
+    #[inline(always)]
     fn pass(&self, from: Cursor, len: usize) -> Result<Cursor> {
         let chunk = self.geometry.chunk;
         let mut at = Cursor { offset: from.offset + len, ..from };
@@ -235,6 +264,7 @@ impl<'a, M: Memory> Log<'a, M> {
     }
 
     /// Calls `each` with the pieces of a stretch: where in memory each begins, and how long it is.
+    #[inline(always)]
     fn pieces(
         &self,
         mut at: Cursor,
@@ -257,6 +287,7 @@ impl<'a, M: Memory> Log<'a, M> {
     }
 
     /// The header of the record that begins at a place.
+    #[inline(always)]
     fn header(&self, at: Cursor) -> Result<&'a [AtomicU32; 4]> {
         let chunk = self.geometry.chunk;
         let at = match at.offset {
@@ -266,6 +297,7 @@ impl<'a, M: Memory> Log<'a, M> {
         self.memory.header(at).ok_or_else(corrupt)
     }
 
+    #[inline(always)]
     fn cursor(&self, position: Position) -> Result<Cursor> {
         let at = Cursor { chunk: position.chunk(), offset: position.offset() };
         if at.chunk >= self.geometry.chunks || at.offset > self.geometry.chunk {
@@ -290,6 +322,12 @@ impl<'a, M: Memory> Log<'a, M> {
         attempt
     }
 
+    /// Whether somebody asks to look for litter.
+    #[inline(always)]
+    pub fn is_littered(&self) -> bool {
+        self.bands().any(|band| self.is_asked_to_clear(band))
+    }
+
     /// A producer found no room in the band's socket, and has nothing there: consumers are asked to look for litter. Says whether their bell is to be rung.
     pub fn ask_to_clear<S: System>(&self, system: &S, band: usize) -> bool {
         let litter = &self.head.bands[band].0.0.litter;
@@ -298,6 +336,7 @@ impl<'a, M: Memory> Log<'a, M> {
     }
 
     /// Whether nobody has looked for litter since then.
+    #[inline(always)]
     pub fn is_asked_to_clear(&self, band: usize) -> bool {
         self.head.bands[band].0.0.litter.load(SeqCst) != 0
     }
@@ -309,10 +348,23 @@ impl<'a, M: Memory> Log<'a, M> {
         ring(self.room())
     }
 
+    /// Before a look for items: who has caught up with a stream waits for a moment. Each look at the tail takes its line away from the producers, and for what
+    /// came meanwhile one will do.
+    #[inline(always)]
+    pub fn let_gather(&self) {
+        let front = &self.head.bands[0].1.0;
+        let place = |word: &AtomicU64| Position(word.load(Relaxed)).count();
+        if self.geometry.bands == 1 && front.found.load(Relaxed) > 1 && place(&front.tail) == place(&front.at)
+        {
+            (0..GATHER).for_each(|_| hint::spin_loop());
+        }
+    }
+
     /// Where a record's bytes begin, from its header's beginning, if that is so far into a chunk.
+    #[inline(always)]
     fn start(&self, offset: usize, len: usize) -> usize {
         // At the end of a chunk it begins at the next one's beginning.
-        let offset = offset % self.geometry.chunk;
+        let offset = offset & (self.geometry.chunk - 1);
         if len < LONG { HEADER } else { (offset + HEADER).next_multiple_of(LINE) - offset }
     }
 
@@ -329,6 +381,21 @@ impl<'a, M: Memory> Log<'a, M> {
     }
 }
 
+/// Takes a side's lock that is not simply free.
+///
+/// # Errors
+/// It is not free in time.
+#[cold]
+#[inline(never)]
+fn lock_in_full<S: System>(system: &S, lock: &Node, until: Until) -> Result<Taken> {
+    // Nobody holds it for longer than a copy takes, unless it was stopped: who looks whether there is anything waits as long as that.
+    let until = match until.left() {
+        Some(left) if left < LOOK => Until::after(LOOK),
+        _ => until,
+    };
+    Ok(word::take_in_full(system, lock, until, &|| true).map_err(ipc_shm::Error::from)?)
+}
+
 /// A lock that this thread has.
 #[derive(Debug)]
 struct Held<'a, S: System> {
@@ -337,6 +404,7 @@ struct Held<'a, S: System> {
 }
 
 impl<S: System> Drop for Held<'_, S> {
+    #[inline(always)]
     fn drop(&mut self) {
         // A model's victim dies by unwinding, and does nothing any more.
         if MODEL && std::thread::panicking() {
@@ -346,141 +414,24 @@ impl<S: System> Drop for Held<'_, S> {
     }
 }
 
-/// The producers' side, for the one who has its lock. What was written and not published when it is dropped, was never there.
+/// The producers' lock, for the one who has it.
 #[derive(Debug)]
-pub struct Producer<'a, S: System, M> {
-    log: Log<'a, M>,
-    system: &'a S,
-    tails: [Position; BANDS],
-    written: [u32; BANDS],
-    _held: Held<'a, S>,
-}
+pub struct Producers<'l, S: System>(Held<'l, S>);
 
-impl<S: System, M: Memory> Producer<'_, S, M> {
-    /// A number that no other sending of descriptors has, of the last 2³².
-    pub fn attempt(&self) -> u32 {
-        self.log.begin_attempt()
-    }
+/// The consumers' lock, for the one who has it.
+#[derive(Debug)]
+pub struct Consumers<'l, S: System>(Held<'l, S>);
 
-    /// Writes an item behind the band's tail. `send` is called when there is room, and before the item counts, with its record; if it says `false` there was
-    /// no room after all.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`]: it can never fit; no memory for a fresh chunk; what `send` says; [`Error::Corrupt`].
-    pub fn write(
-        &mut self,
-        band: usize,
-        bytes: &[u8],
-        (descriptors, attempt): (u32, u32),
-        send: impl FnOnce(Record) -> Result<bool>,
-    ) -> Result<Written> {
-        let log = self.log;
-        let tail = self.tails[band];
-        // One place says that it is closed, so that it is closed in one step.
-        if self.tails[0].is_closed() {
-            return Ok(Written::Closed);
-        }
-        if bytes.len() > log.longest() {
-            let what = format!("an item of {} bytes", bytes.len());
-            return Err(Error::invalid(what, format!("the queue has room for {} in all", log.longest())));
-        }
-        if self.is_full() {
-            return Ok(Written::Full);
-        }
-        let from = log.cursor(tail)?;
-        let start = log.start(from.offset, bytes.len());
-        let end = from.offset + start + (bytes.len()).next_multiple_of(GRANULE);
-        let mut last = from.chunk;
-        for _ in 0..end.saturating_sub(1) / log.geometry.chunk {
-            let next = match log.chain().after(last)? {
-                Some(next) => Some(next),
-                None => log
-                    .chain()
-                    .lengthen(self.system, (band, last), &self.tails, |chunk| log.memory.reserve(chunk))?,
-            };
-            match next {
-                Some(next) => last = next,
-                None => return Ok(Written::Full),
-            }
-        }
-        let record = Record { band, number: tail.count(), len: bytes.len(), descriptors, attempt };
-        let len = bytes.len() as u64;
-        let words = [len as u32, (len >> 32) as u32, descriptors, attempt];
-        let header = log.header(from)?;
-        for (place, word) in header.iter().zip(words) {
-            place.store(word, Relaxed);
-        }
-        let mut rest = bytes;
-        log.pieces(log.pass(from, start)?, bytes.len(), |at, len| {
-            let (piece, behind) = rest.split_at(len);
-            rest = behind;
-            log.memory.write(at, piece)
-        })?;
-        if !send(record)? {
-            return Ok(Written::Full);
-        }
-        let behind = log.pass(from, start + bytes.len().next_multiple_of(GRANULE))?;
-        self.tails[band] = tail.after(behind.chunk, behind.offset);
-        self.written[band] += 1;
-        Ok(Written::Yes)
-    }
-
-    /// Whether as many items are there as there may be; the heads are looked at only if that is so by what was seen of them before.
-    fn is_full(&self) -> bool {
-        let log = self.log;
-        let most = log.geometry.items;
-        let seen = |band: usize| &log.head.bands[band].0.0.head;
-        let there = |band: usize| self.tails[band].ahead_of(Position(seen(band).load(Relaxed)));
-        let all = || log.bands().map(|band| u64::from(there(band))).sum::<u64>();
-        if all() < u64::from(most) {
-            return false;
-        }
-        for band in log.bands() {
-            seen(band).store(log.front(band).load(Acquire), Relaxed);
-        }
-        all() >= u64::from(most)
-    }
-
-    /// From now on what was written is there, and as many who sleep are woken. Says whether the bell is to be rung.
-    pub fn publish(&mut self) -> bool {
-        let log = self.log;
-        let sleepers = log.items();
-        for band in log.bands() {
-            let written = std::mem::take(&mut self.written[band]);
-            if written == 0 {
-                continue;
-            }
-            self.system.crash_point("producer: about to publish");
-            let most = if mutant::is("nobody is woken for an item") { 0 } else { written };
-            gate::update(self.system, &sleepers.gate, most, || {
-                // One step that reads and writes, as `update` wants it.
-                let order = if mutant::is("an item is published relaxed") { Relaxed } else { AcqRel };
-                (true, log.tail(band).swap(self.tails[band].0, order))
-            });
-            self.system.crash_point("producer: published");
-        }
-        ring(sleepers)
-    }
-
-    /// Nobody puts anything any more; all who sleep are woken. Gives whether it was closed already.
-    pub fn close(&mut self) -> bool {
-        let was = self.tails[0].is_closed();
-        self.tails[0] = self.tails[0].closed();
-        self.system.crash_point("closer: about to close");
-        let close = || (true, self.log.tail(0).swap(self.tails[0].0, AcqRel));
-        let all = if mutant::is("nobody is woken at the end") { 0 } else { u32::MAX };
-        gate::update(self.system, &self.log.items().gate, all, close);
-        self.system.crash_point("closer: receivers told");
-        gate::update(self.system, &self.log.room().gate, all, || {
-            // It tells nobody anything, and need not stay: one who has looked before, and sleeps, is to find the state changed.
-            let bit = if mutant::is("the end is no change") { 0 } else { Position(0).closed().0 };
-            (true, self.log.taken().fetch_or(bit, AcqRel))
-        });
-        was
+/// From time to time, one who puts or takes tells where it runs, for those who wait for it: it does not wait itself, perhaps.
+#[inline(always)]
+fn tell_place(own: &Sleepers, at: Position, moved: u32) {
+    if moved > 1 || at.count().is_multiple_of(SILENT) {
+        own.place.tell();
     }
 }
 
 /// Whether somebody waits for a bell, which is to be rung once.
+#[inline(always)]
 fn ring(sleepers: &Sleepers) -> bool {
     // After a change that was a fence.
     sleepers.bell.load(Relaxed) != 0 && sleepers.bell.swap(0, AcqRel) != 0

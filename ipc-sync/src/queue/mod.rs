@@ -73,7 +73,7 @@ pub use builder::QueueBuilder;
 pub use receiver::{IntoIter, QueueReceiver};
 pub use sender::QueueSender;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// A queue among processes, both halves of it: a handle that is cloned and sent, and stays the same queue. See the [module](self).
 ///
@@ -245,7 +245,7 @@ impl<T: Serialize + 'static> Queue<T> {
     ///
     /// # Errors
     /// As there.
-    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), (Vec<T>, Error)> {
+    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.sender.put_many(values)
     }
 }

@@ -7,8 +7,8 @@ use ipc_core::primitive::time::Until;
 use ipc_shm::gate::{self, System};
 use serde::Serialize;
 
-use super::end::{End, for_lock};
-use super::log::Written;
+use super::end::{End, Room};
+use super::log::{Log, Written};
 use super::raw;
 use super::scratch::{keep, room};
 use crate::PutError;
@@ -40,6 +40,16 @@ impl<T: 'static> End<T> {
         put.map_err(|error| PutError::new(value, error))
     }
 
+    /// The calling thread, where the queue has that band.
+    #[inline(always)]
+    fn at_band(&self, band: u32) -> Result<&'static (impl System + use<T>)> {
+        let bands = self.room.geometry().bands;
+        if band >= bands {
+            return Err(no_band(band, bands));
+        }
+        Ok(gate::current()?)
+    }
+
     /// Puts bytes and descriptors that are a value already.
     pub(super) fn put_bytes(
         &self,
@@ -48,39 +58,91 @@ impl<T: 'static> End<T> {
         band: u32,
         until: Until,
     ) -> Result<()> {
-        let bands = self.room.geometry().bands;
-        if band >= bands {
-            return Err(Error::invalid(format!("band {band}"), format!("the queue has {bands}")));
+        let system = self.at_band(band)?;
+        let log = self.room.log();
+        if !self.is_left() && self.try_put(system, &log, bytes, descriptors, band, until)? {
+            return Ok(());
         }
-        let system = gate::current()?;
-        let look = |ask| {
-            if self.is_over(ask) {
-                return Some(Err(Error::Disconnected));
-            }
-            self.try_put(system, bytes, descriptors, band, until).transpose()
-        };
-        if let Some(done) = look(false) {
-            return done;
-        }
-        // Who is told of the end passes it on.
-        let more = || !self.room.log().is_full() || self.room.log().is_closed() || self.is_left();
-        self.wait(system, (Pace::Stream, until), look, more).unwrap_or(Err(Error::Full))
+        self.put_waiting(system, &log, bytes, descriptors, band, until)
     }
 
-    /// `None`: there is no room.
-    fn try_put<S: System>(
+    /// The same where there was no room at once, or where it is the end.
+    #[cold]
+    #[inline(never)]
+    fn put_waiting<S: System>(
         &self,
         system: &S,
+        log: &Log<'_, Room<T>>,
         bytes: &[u8],
         descriptors: &[OwnedFd],
         band: u32,
         until: Until,
-    ) -> Result<Option<()>> {
-        let log = self.room.log();
-        let mut producer = match log.producer(system, for_lock(until)) {
-            Ok(producer) => producer,
-            Err(error) if error.is_timed_out() => return Ok(None),
-            Err(error) => return Err(error),
+    ) -> Result<()> {
+        if self.is_over(false) {
+            return Err(Error::Disconnected);
+        }
+        let look = |ask| {
+            if self.is_over(ask) {
+                return Some(Err(Error::Disconnected));
+            }
+            match self.try_put(system, log, bytes, descriptors, band, until) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(error)),
+            }
+        };
+        // Who is told of the end passes it on.
+        let more = || !log.is_full() || log.is_closed() || self.is_left();
+        self.wait(system, (Pace::Stream, until), look, more).unwrap_or(Err(Error::Full))
+    }
+
+    /// `false`: there is no room.
+    #[inline(always)]
+    fn try_put<S: System>(
+        &self,
+        system: &S,
+        log: &Log<'_, Room<T>>,
+        bytes: &[u8],
+        descriptors: &[OwnedFd],
+        band: u32,
+        until: Until,
+    ) -> Result<bool> {
+        if self.is_polled() || !descriptors.is_empty() {
+            return self.try_put_in_full(system, log, bytes, descriptors, band, until);
+        }
+        // The lock is let go of before the bell is rung.
+        let ring = {
+            let mut producer = match log.producers(system, until) {
+                Ok(held) => log.producer(held, band as usize),
+                Err(error) => return busy(error),
+            };
+            match producer.write(bytes, (0, 0), |_| Ok(true))? {
+                Written::Yes => producer.publish(),
+                Written::Closed => return Err(Error::Closed),
+                Written::Full => return Ok(false),
+            }
+        };
+        if ring {
+            self.ring();
+        }
+        Ok(true)
+    }
+
+    /// The same with descriptors, or where somebody polls for room.
+    #[cold]
+    #[inline(never)]
+    fn try_put_in_full<S: System>(
+        &self,
+        system: &S,
+        log: &Log<'_, Room<T>>,
+        bytes: &[u8],
+        descriptors: &[OwnedFd],
+        band: u32,
+        until: Until,
+    ) -> Result<bool> {
+        let mut producer = match log.producers(system, until) {
+            Ok(held) => log.producer(held, band as usize),
+            Err(error) => return busy(error),
         };
         let attempt = if descriptors.is_empty() { 0 } else { producer.attempt() };
         let beside = (descriptors.len() as u32, attempt);
@@ -95,14 +157,14 @@ impl<T: 'static> End<T> {
             reached("producer: descriptors sent");
             Ok(!refused)
         };
-        match producer.write(band as usize, bytes, beside, send)? {
+        match producer.write(bytes, beside, send)? {
             Written::Yes => {
                 let ring = producer.publish();
                 drop(producer);
                 if ring {
                     self.ring();
                 }
-                Ok(Some(()))
+                Ok(true)
             }
             Written::Closed => Err(Error::Closed),
             Written::Full => {
@@ -122,7 +184,7 @@ impl<T: 'static> End<T> {
                             || refused && !log.is_asked_to_clear(band as usize)
                     });
                 }
-                Ok(None)
+                Ok(false)
             }
         }
     }
@@ -133,26 +195,21 @@ impl<T: 'static> End<T> {
         values: impl IntoIterator<Item = T>,
         band: u32,
         until: Until,
-    ) -> Result<(), (Vec<T>, Error)>
+    ) -> Result<(), PutError<Vec<T>>>
     where
         T: Serialize,
     {
         let mut values = values.into_iter();
-        let bands = self.room.geometry().bands;
-        let system = match gate::current() {
-            Ok(system) if band < bands => system,
-            Ok(_) => {
-                let error = Error::invalid(format!("band {band}"), format!("the queue has {bands}"));
-                return Err((values.collect(), error));
-            }
-            Err(error) => return Err((values.collect(), error.into())),
+        let system = match self.at_band(band) {
+            Ok(system) => system,
+            Err(error) => return Err(PutError::new(values.collect(), error)),
         };
         let mut batch = Batch::default();
         loop {
             let alone = batch.fill(&mut values);
             let mut put = Ok(());
             while put.is_ok() && !batch.is_empty() {
-                let written = self.try_put_batch(system, &batch, band, until);
+                let written = self.try_put_batch(system, |at| batch.bytes(at), band, until);
                 batch.are_put(written);
                 // What did not fit waits by itself; what is wrong is found there, too.
                 if let Some(first) = batch.bytes(0) {
@@ -164,7 +221,10 @@ impl<T: 'static> End<T> {
                 match put {
                     Ok(()) if batch.is_over => return Ok(()),
                     Ok(()) => continue,
-                    Err(error) => return Err((batch.values.into_iter().chain(values).collect(), error)),
+                    Err(error) => {
+                        let left = batch.values.into_iter().chain(values);
+                        return Err(PutError::new(left.collect(), error));
+                    }
                 }
             };
             // What went wrong first is what is told.
@@ -181,39 +241,92 @@ impl<T: 'static> End<T> {
             };
             if let Err(error) = put {
                 let left = batch.values.into_iter().chain(std::iter::once(value)).chain(values);
-                return Err((left.collect(), error));
+                return Err(PutError::new(left.collect(), error));
             }
         }
     }
 
     /// As many of these as there is room for, in one step; gives how many.
-    fn try_put_batch<S: System>(&self, system: &S, batch: &Batch<T>, band: u32, until: Until) -> usize {
+    fn try_put_batch<'b, S: System>(
+        &self,
+        system: &S,
+        batch: impl Fn(usize) -> Option<&'b [u8]>,
+        band: u32,
+        until: Until,
+    ) -> usize {
         if self.is_left() {
             return 0;
         }
-        let Ok(mut producer) = self.room.log().producer(system, for_lock(until)) else { return 0 };
+        let log = self.room.log();
         let mut written = 0;
-        while let Some(bytes) = batch.bytes(written) {
-            match producer.write(band as usize, bytes, (0, 0), |_| Ok(true)) {
-                Ok(Written::Yes) => written += 1,
-                _ => break,
+        let ring = {
+            let Ok(held) = log.producers(system, until) else { return 0 };
+            let mut producer = log.producer(held, band as usize);
+            while let Some(bytes) = batch(written) {
+                match producer.write(bytes, (0, 0), |_| Ok(true)) {
+                    Ok(Written::Yes) => written += 1,
+                    _ => break,
+                }
             }
-        }
-        let ring = producer.publish();
-        drop(producer);
+            producer.publish()
+        };
         if ring {
             self.ring();
         }
         written
     }
 
+    /// As [`put_many`](End::put_many), of bytes; gives those back that are left.
+    pub(super) fn put_slices<'b, B: AsRef<[u8]>>(
+        &self,
+        items: &'b [B],
+        band: u32,
+        until: Until,
+    ) -> Result<(), PutError<&'b [B]>> {
+        let system = match self.at_band(band) {
+            Ok(system) => system,
+            Err(error) => return Err(PutError::new(items, error)),
+        };
+        let mut left = items;
+        while let Some(first) = left.first() {
+            let mut bytes = 0;
+            let fit = left.iter().take(VALUES).take_while(|item| {
+                bytes += item.as_ref().len();
+                bytes <= BYTES
+            });
+            let batch = &left[..fit.count()];
+            let put = self.try_put_batch(system, |at| batch.get(at).map(AsRef::as_ref), band, until);
+            left = &left[put..];
+            if put == 0 {
+                // It waits by itself; what is wrong is found there, too.
+                if let Err(error) = self.put_bytes(first.as_ref(), &[], band, until) {
+                    return Err(PutError::new(left, error));
+                }
+                left = &left[1..];
+            }
+        }
+        Ok(())
+    }
+
     /// Nobody puts anything any more. Gives whether it was closed already.
     pub(super) fn close(&self) -> Result<bool> {
         let system = gate::current()?;
-        let was = self.room.log().producer(system, Until::Forever)?.close();
+        let log = self.room.log();
+        let was = log.producer(log.producers(system, Until::Forever)?, 0).close();
         self.ring_for_all();
         Ok(was)
     }
+}
+
+#[cold]
+fn no_band(band: u32, bands: u32) -> Error {
+    Error::invalid(format!("band {band}"), format!("the queue has {bands}"))
+}
+
+/// The lock of this side was not free: as if there were no room, if that is all.
+#[cold]
+pub(super) fn busy(error: Error) -> Result<bool> {
+    if error.is_timed_out() { Ok(false) } else { Err(error) }
 }
 
 /// Values that are put together. They are asked for and encoded, which is their owner's code and may take its time, before the lock is taken.

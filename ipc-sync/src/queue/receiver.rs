@@ -193,6 +193,15 @@ impl QueueReceiver<Bytes> {
     pub fn get_into_timeout(&self, to: &mut Vec<u8>, timeout: Duration) -> Result<Option<usize>> {
         self.end.get_slice(to, Until::after(timeout), self.ours)
     }
+
+    /// As [`get_many`](QueueReceiver::get_many): the items' bytes one after the other to the end of `to`, and where each one ends in it to the end of
+    /// `ends`. Gives how many items that were; 0 only if `most` is.
+    ///
+    /// # Errors
+    /// As [`get_many`](QueueReceiver::get_many).
+    pub fn get_many_into(&self, most: usize, to: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<usize> {
+        self.end.get_slices(most, (to, ends), Until::Forever, self.ours)
+    }
 }
 
 /// What [`iter`](QueueReceiver::iter) gives.

@@ -69,7 +69,7 @@ impl<T: 'static> QueueSender<T> {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let jobs = Queue::builder().items(100).joinable().make()?;
     /// let worker = spawn(work, (jobs.receiver(),))?;
-    /// jobs.put_many(0..10).map_err(|(_, error)| error)?;
+    /// jobs.put_many(0..10)?;
     /// jobs.join()?;                       // all ten are done
     /// jobs.close()?;
     /// worker.join()??;
@@ -170,8 +170,8 @@ impl<T: Serialize + 'static> QueueSender<T> {
     /// ```
     ///
     /// # Errors
-    /// What was not put comes back, with the reason, as of [`put`](QueueSender::put).
-    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), (Vec<T>, Error)> {
+    /// As of [`put`](QueueSender::put); what was not put comes back with it.
+    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.end.put_many(values, self.band, Until::Forever)
     }
 
@@ -183,7 +183,7 @@ impl<T: Serialize + 'static> QueueSender<T> {
         &self,
         values: impl IntoIterator<Item = T>,
         timeout: Duration,
-    ) -> Result<(), (Vec<T>, Error)> {
+    ) -> Result<(), PutError<Vec<T>>> {
         self.end.put_many(values, self.band, Until::after(timeout))
     }
 
@@ -222,6 +222,24 @@ impl QueueSender<Bytes> {
     /// As there, and [`Error::Full`].
     pub fn try_put_bytes(&self, bytes: &[u8]) -> Result<()> {
         self.end.put_bytes(bytes, &[], self.band, Until::Now)
+    }
+
+    /// Puts many in their order, as [`put_many`](QueueSender::put_many) does, from slices.
+    ///
+    /// ```
+    /// use ipc_core::Bytes;
+    /// let queue = ipc_sync::Queue::<Bytes>::bounded(10)?;
+    /// queue.sender().put_many_bytes(&["one", "three"])?;
+    /// let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    /// assert_eq!(queue.receiver().get_many_into(10, &mut bytes, &mut ends)?, 2);
+    /// assert_eq!((&bytes[..], &ends[..]), (&b"onethree"[..], &[3, 8][..]));
+    /// # Ok::<(), ipc_sync::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`put`](QueueSender::put); what was not put comes back with it.
+    pub fn put_many_bytes<'b, B: AsRef<[u8]>>(&self, items: &'b [B]) -> Result<(), PutError<&'b [B]>> {
+        self.end.put_slices(items, self.band, Until::Forever)
     }
 }
 

@@ -101,8 +101,8 @@ impl Queue {
 
     fn try_put_bytes(&self, thread: &Thread, band: usize, bytes: &[u8]) -> Written {
         let log = self.log();
-        let mut producer = log.producer(thread, Until::Forever).unwrap();
-        let written = producer.write(band, bytes, (0, 0), |_| Ok(true)).unwrap();
+        let mut producer = log.producer(log.producers(thread, Until::Forever).unwrap(), band);
+        let written = producer.write(bytes, (0, 0), |_| Ok(true)).unwrap();
         if written == Written::Yes {
             producer.publish();
         }
@@ -126,7 +126,7 @@ impl Queue {
 
     fn try_get(&self, thread: &Thread) -> Option<u8> {
         let log = self.log();
-        let mut consumer = log.consumer(thread, Until::Forever).unwrap();
+        let mut consumer = log.consumer(log.consumers(thread, Until::Forever).unwrap());
         let mut bytes = Vec::new();
         consumer.read(&mut bytes).unwrap()?;
         if !mutant::is("an item is not taken") {
@@ -149,7 +149,8 @@ impl Queue {
     }
 
     fn close(&self, thread: &Thread) -> bool {
-        self.log().producer(thread, Until::Forever).unwrap().close()
+        let log = self.log();
+        log.producer(log.producers(thread, Until::Forever).unwrap(), 0).close()
     }
 
     /// After all: as many items fit in as there are chunks, all of them come out again, twice; so no chunk was lost and none is there twice.
@@ -343,9 +344,9 @@ fn two_consumers(preemptions: usize, together: bool) {
         Thread::run(&kernel, 1, "", |thread| {
             if together {
                 let log = queue.log();
-                let mut producer = log.producer(thread, Until::Forever).unwrap();
+                let mut producer = log.producer(log.producers(thread, Until::Forever).unwrap(), 0);
                 for item in [1, 2] {
-                    let written = producer.write(0, &[item; LEN], (0, 0), |_| Ok(true)).unwrap();
+                    let written = producer.write(&[item; LEN], (0, 0), |_| Ok(true)).unwrap();
                     assert_eq!(written, Written::Yes);
                 }
                 producer.publish();
@@ -450,9 +451,9 @@ fn spares_go_round(point: &'static str) -> bool {
     // The first band's, begun twice and never published: all spare chunks are at the end of its chain.
     Thread::run(&kernel, 1, "", |thread| {
         let log = queue.log();
-        let mut producer = log.producer(thread, Until::Forever).unwrap();
+        let mut producer = log.producer(log.producers(thread, Until::Forever).unwrap(), 0);
         for _ in 0..4 {
-            producer.write(0, &[9; LEN], (0, 0), |_| Ok(true)).unwrap();
+            producer.write(&[9; LEN], (0, 0), |_| Ok(true)).unwrap();
         }
     });
     let theirs = queue.clone();

@@ -6,7 +6,7 @@
 //! | `64 B many 16` | the same, put and got sixteen at a time |
 //! | `ping-pong` | there and back of one item of 8 bytes, over two queues |
 //!
-//! Ours are `Queue`s of `Bytes`: `put_bytes` and `get_into`, `put_many` and `get_many`; the other process is a child that our own `spawn` has made. The
+//! Ours are `Queue`s of `Bytes`: `put_bytes` and `get_into`, `put_many_bytes` and `get_many_into`; the other process is a child that our own `spawn` has made. The
 //! traffic is that of group `pipe` (`traffic.rs`). The peers, each in the module docs of its program in `xtask/peers`:
 //!
 //! | peer | what it is |

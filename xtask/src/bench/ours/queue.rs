@@ -1,6 +1,5 @@
 //! Our side of group `queue`: a `Queue` of `Bytes` in each direction, and one child.
 
-use std::collections::VecDeque;
 use std::io;
 
 use ipc_core::{Bytes, Context};
@@ -33,24 +32,30 @@ impl traffic::Bytes for End {
 struct Many {
     end: End,
     most: usize,
-    pending: Vec<Bytes>,
-    got: VecDeque<Bytes>,
-    now: Bytes,
+    /// What is to be put: the first `waiting` of these.
+    pending: Vec<Box<[u8]>>,
+    waiting: usize,
+    /// Where the items end that were got, and which is the next.
+    ends: Vec<usize>,
+    next: usize,
 }
 
 impl Many {
     fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        self.end.there.put_many(self.pending.drain(..)).map_err(|(_, error)| failed(error))
+        let waiting = std::mem::take(&mut self.waiting);
+        self.end.there.put_many_bytes(&self.pending[..waiting]).map_err(failed)
     }
 }
 
 impl traffic::Bytes for Many {
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        self.pending.push(Bytes::from(message.to_vec()));
-        if self.pending.len() < self.most && message.len() > 8 {
+        match self.pending.get_mut(self.waiting) {
+            Some(place) if place.len() == message.len() => place.copy_from_slice(message),
+            Some(place) => *place = message.into(),
+            None => self.pending.push(message.into()),
+        }
+        self.waiting += 1;
+        if self.waiting < self.most && message.len() > 8 {
             return Ok(());
         }
         self.flush()
@@ -58,11 +63,18 @@ impl traffic::Bytes for Many {
 
     fn receive(&mut self, _: usize) -> io::Result<&[u8]> {
         self.flush()?;
-        if self.got.is_empty() {
-            self.got.extend(self.end.back.get_many(self.most).map_err(failed)?);
+        if self.next == self.ends.len() {
+            self.end.buffer.clear();
+            self.ends.clear();
+            self.next = 0;
+            self.end.back.get_many_into(self.most, &mut self.end.buffer, &mut self.ends).map_err(failed)?;
         }
-        self.now = self.got.pop_front().ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(&self.now)
+        let begin = match self.next {
+            0 => 0,
+            next => self.ends[next - 1],
+        };
+        self.next += 1;
+        Ok(&self.end.buffer[begin..self.ends[self.next - 1]])
     }
 }
 
@@ -72,8 +84,8 @@ type Halves = (QueueSender<Bytes>, QueueReceiver<Bytes>);
 fn run((there, back): Halves, traffic: Traffic, many: usize, leads: bool) -> io::Result<()> {
     let mut end = End { there, back, buffer: Vec::new() };
     if many > 1 {
-        let (pending, got) = (Vec::new(), VecDeque::new());
-        let mut end = Many { end, most: many, pending, got, now: Bytes::default() };
+        let (pending, ends) = (Vec::new(), Vec::new());
+        let mut end = Many { end, most: many, pending, waiting: 0, ends, next: 0 };
         return if leads { traffic.lead(&mut end) } else { traffic.follow(&mut end) };
     }
     if leads { traffic.lead(&mut end) } else { traffic.follow(&mut end) }
