@@ -55,6 +55,10 @@ const AIMS: &[(&str, Bound)] = &[
     ("64 B 1:1", Of("python", 0.01)),
     ("64 B many 16", Of("crossbeam", 0.25)),
     ("1 MiB 1:1", Of("ring", 1.0 / 0.8)),
+    ("64 B 1:1", Of("iceoryx2", 1.0 / 6.0)),
+    ("64 B 2:2", Of("crossbeam", 1.0 / 1.3)),
+    // Which has one that gets.
+    ("64 B 2:2", Of("iceoryx2", 0.5)),
     // Both running: two processors; the futex is for one, where nobody can look and wait.
     ("ping-pong", Of("ring", 2.5)),
     ("ping-pong", Of("futex", 1.2)),

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `round-trip` | sends one, receives one | receives one, sends it back |
 //! | `one-way` | sends the batch, receives an acknowledgement | receives the batch, sends an acknowledgement |
+//! | `many-to-many` | says when to two that send half of the batch each, is told when all is received | two that receive, wherever it comes from |
 //! | `… typed` | the same with values: see `parcel.rs` | the same |
 //!
 //! So the clock of a batch covers its last byte's arrival in a buffer of the receiver's own. What is sent lies ready before
@@ -48,7 +49,7 @@ impl Traffic {
         let size = number(0).ok_or_else(|| call.unknown())?;
         let one_way = match call.task.strip_suffix(" typed").unwrap_or(&call.task) {
             "round-trip" => false,
-            "one-way" => true,
+            "one-way" | "many-to-many" => true,
             _ => return Err(call.unknown()),
         };
         let batch = match one_way {

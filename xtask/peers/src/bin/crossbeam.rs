@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use peers::protocol::{Call, contend, pin};
+use peers::protocol::{Call, Placement, contend, pin, serve, timed};
 use peers::traffic::{Bytes, Traffic};
 
 /// A message in the channel.
@@ -74,9 +74,61 @@ fn run<T: Item>(call: &Call, traffic: Traffic) -> io::Result<()> {
     led
 }
 
+/// Two that put, two that get, one channel; told when, and telling when all is there, by channels of their own.
+fn crowd(call: &Call, traffic: Traffic) -> io::Result<()> {
+    const EACH: usize = 2;
+    type Item = [u8; 64];
+    let batch = traffic.batch.ok_or_else(|| call.unknown())?;
+    let (put, get) = bounded::<Option<Item>>(1024);
+    let (done, is_done) = bounded::<()>(EACH);
+    let (putting, getting) = match call.placement {
+        Placement::Two { parent, child } => (Some(parent), Some(child)),
+        _ => (None, None),
+    };
+    call.placement.enter()?;
+    let mut go = Vec::new();
+    for _ in 0..EACH {
+        let (tell, told) = bounded::<usize>(1);
+        go.push(tell);
+        let (put, get, done) = (put.clone(), get.clone(), done.clone());
+        std::thread::spawn(move || {
+            let _ = putting.map(pin);
+            let item = Some([7; 64]);
+            for part in told {
+                let sent = (0..part).try_for_each(|_| put.send(item)).and_then(|()| put.send(None));
+                if sent.is_err() {
+                    break;
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            let _ = getting.map(pin);
+            let mut buffer: Item = [0; 64];
+            for item in get {
+                match item {
+                    Some(item) => buffer.copy_from_slice(std::hint::black_box(&item)),
+                    None if done.send(()).is_err() => break,
+                    None => _ = std::hint::black_box(&buffer),
+                }
+            }
+        });
+    }
+    serve(|| {
+        let once = || {
+            go.iter().try_for_each(|tell| tell.send(batch / EACH)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            (0..EACH).try_for_each(|_| is_done.recv()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            Ok(())
+        };
+        timed(once).map(|(time, ())| time)
+    })
+}
+
 fn main() -> ExitCode {
     contend(std::env::args().skip(1), |call| {
         let traffic = Traffic::of(&call)?;
+        if call.task == "many-to-many" {
+            return crowd(&call, traffic);
+        }
         match traffic.size {
             0..=8 => run::<[u8; 8]>(&call, traffic),
             9..=64 => run::<[u8; 64]>(&call, traffic),

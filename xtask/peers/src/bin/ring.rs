@@ -3,6 +3,7 @@
 //! | kind | what it is |
 //! |---|---|
 //! | `ring` | one ring in each direction, of places as long as the message: each index has one writer and a cache line of its own, each side remembers the other's; who waits looks, and gives way after 2,000 looks |
+//! | `memcpy` | copies into memory as long as such a ring, by one process alone |
 //! | `futex` | one word in each direction that is waited for and woken, and the message beside it: for one at a time |
 
 use std::cell::UnsafeCell;
@@ -15,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use peers::in_shared_memory;
-use peers::protocol::contend;
+use peers::protocol::{contend, serve, timed};
 use peers::traffic::{Bytes, Traffic};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::thread::futex;
@@ -156,6 +157,25 @@ fn main() -> ExitCode {
                     traffic.follow(end)
                 })?;
                 traffic.lead(&mut end)
+            }
+            Some("memcpy") => {
+                let way = Way::new(traffic.size)?;
+                let (message, mut written) = (vec![7; traffic.size], 0);
+                let batch = traffic.batch.ok_or_else(|| call.unknown())?;
+                call.placement.enter()?;
+                serve(|| {
+                    let copies = || {
+                        for _ in 0..batch {
+                            // SAFETY: the place is as long as a message, and nobody else has it.
+                            unsafe {
+                                ptr::copy_nonoverlapping(message.as_ptr(), way.at(written), message.len())
+                            };
+                            written += 1;
+                        }
+                        Ok(())
+                    };
+                    timed(copies).map(|(time, ())| time)
+                })
             }
             Some("futex") => {
                 let (one, other) = (in_shared_memory(Told::default())?, in_shared_memory(Told::default())?);

@@ -4,6 +4,7 @@
 
 #[path = "../counting.rs"]
 mod counting;
+mod crowd;
 mod lock;
 #[path = "../memory.rs"]
 mod memory;
@@ -13,6 +14,7 @@ mod pipe;
 #[path = "../protocol.rs"]
 mod protocol;
 mod queue;
+mod ring;
 mod shm;
 mod spawn;
 mod sync;

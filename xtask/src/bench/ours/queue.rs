@@ -5,9 +5,9 @@ use std::io;
 use ipc_core::{Bytes, Context};
 use ipc_sync::{Queue, QueueReceiver, QueueSender};
 
-use super::failed;
 use super::protocol::Call;
 use super::traffic::{self, Traffic};
+use super::{crowd, failed, ring};
 
 /// One side: where it puts, where it gets, and what it has got.
 struct End {
@@ -98,6 +98,12 @@ fn follow(halves: Halves, size: usize, batch: Option<usize>, many: usize) {
 
 /// Does what group `queue` asks for.
 pub(crate) fn serve(call: &Call) -> io::Result<()> {
+    match call.more.last().map(String::as_str) {
+        Some("crowd") => return crowd::run(call),
+        Some("ring") => return ring::run(call, false),
+        Some("loan") => return ring::run(call, true),
+        _ => {}
+    }
     let traffic = Traffic::of(call)?;
     let many = call.more.get(2).and_then(|text| text.parse().ok()).ok_or_else(|| call.unknown())?;
     // As long as the ring that it is compared with.
