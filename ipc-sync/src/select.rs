@@ -15,7 +15,6 @@ use ipc_core::primitive::time::Until;
 
 use crate::lifeline::LOOK;
 use crate::queue::{QueueReceiver, QueueSender};
-use crate::ring::{RingReceiver, RingSender};
 use crate::{Pollable, Queue, Result};
 
 /// What [`select`] can wait for.
@@ -88,10 +87,6 @@ macro_rules! as_it_is_read {
 }
 
 as_it_is_read! {
-    /// There may be a message, or the sender is gone.
-    [T] RingReceiver<T>;
-    /// There may be room, or the receiver is gone.
-    [T] RingSender<T>;
     /// There is a message, or the sender is gone.
     [T, C] ipc_core::Receiver<T, C>;
     /// There is a message, or the peer is gone.

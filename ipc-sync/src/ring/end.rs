@@ -185,6 +185,21 @@ impl End {
         Ok(None)
     }
 
+    /// For who polls: whether this side has something to do, as `news` says, or nobody has the other side. If not, the descriptor is not readable until it
+    /// may have.
+    pub(super) fn settle(&self, news: impl Fn() -> bool) -> bool {
+        if self.gone || self.check().is_err() || news() || self.silence() {
+            return true;
+        }
+        self.post().arm();
+        news()
+    }
+
+    /// Whether the descriptor is readable.
+    pub(super) fn is_readable(&self) -> bool {
+        ipc_core::wait(&[&self.socket], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty())
+    }
+
     /// Takes the bytes out that make the descriptor readable; says whether nobody has the other side.
     fn silence(&self) -> bool {
         let mut bytes = [0; 64];

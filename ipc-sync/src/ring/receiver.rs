@@ -14,7 +14,7 @@ use super::end::End;
 use super::loan::RingMessage;
 use super::pace::Pacing;
 use super::track::{Frame, Kind, Receiving};
-use crate::{Error, Result, crash};
+use crate::{Error, Result, Waitable, crash};
 
 /// The receiving end of a [`ring`](crate::ring()).
 ///
@@ -346,6 +346,17 @@ impl<T> RingReceiver<T> {
 impl<T> AsFd for RingReceiver<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+}
+
+/// There is a message, or the sender is gone.
+impl<T> Waitable for RingReceiver<T> {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.end.settle(|| self.end.memory.ring().has_news(&self.side))
     }
 }
 

@@ -15,7 +15,7 @@ use super::loan::Loan;
 use super::track::{Kind, Sending, Spot, lines_of};
 use crate::SendError;
 use crate::waiting::Pace;
-use crate::{Error, Result, crash};
+use crate::{Error, Result, Waitable, crash};
 
 /// The sending end of a [`ring`](crate::ring()).
 ///
@@ -385,6 +385,18 @@ impl<T> RingSender<T> {
 impl<T> AsFd for RingSender<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+}
+
+/// There may be room, or the receiver is gone: something has become free since the last try that found too little.
+impl<T> Waitable for RingSender<T> {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
+
+    fn is_ready(&self) -> bool {
+        // How much is wanted is not known here: who found too little has silenced the descriptor.
+        self.end.memory.ring().has_moved(&self.side) || self.end.is_readable()
     }
 }
 

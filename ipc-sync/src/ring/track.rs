@@ -383,6 +383,16 @@ impl RawRing {
         }
     }
 
+    /// Whether the receiver has something to look at: a message, or the end.
+    pub fn has_news(&self, side: &Receiving) -> bool {
+        side.sent != side.received || self.sent.0.load(Acquire) != side.received << 1
+    }
+
+    /// Whether the receiver has given something back, or closed, since the sender last looked.
+    pub fn has_moved(&self, side: &Sending) -> bool {
+        self.received.0.load(Acquire) != side.received << 1
+    }
+
     /// A message has been read: its lines are free, and the sender is woken if it sleeps. Says whether its descriptor is to be made readable.
     #[inline]
     pub fn give_back<S: System>(&self, system: &S, side: &mut Receiving, frame: Frame) -> bool {
