@@ -324,3 +324,25 @@ pub(crate) fn wait<S: System, P: People, T>(
         }
     }
 }
+
+#[cfg(all(test, not(ipc_loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn another_time_namespace_is_told_so() {
+        let ledger = Ledger::new();
+        let person = |pid, clock| Person { life: Life { pid, started: 5 }, clock };
+        assert!(matches!(ledger.enter(&person(1, 100)), Ok(Entered::New(_))));
+        assert!(matches!(ledger.enter(&person(2, 100)), Ok(Entered::Second(_))));
+        let Err(error) = ledger.enter(&person(3, 101)) else { panic!("it has entered") };
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("time:[100]") && text.contains("time:[101]"), "{text}");
+        // Nor does it judge who lives.
+        assert!(ledger.dead(&crate::people::Here, &person(3, 101), Whom::All).is_err());
+        assert!(matches!(ledger.enter(&person(1, 100)), Ok(Entered::Before(_))));
+    }
+}

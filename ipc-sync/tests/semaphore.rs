@@ -211,3 +211,25 @@ fn futures_are_woken_by_a_release_and_by_a_death() {
     });
     assert_eq!(semaphore.available(), 1);
 }
+
+/// The ledger has room for 120 processes that have permits; the next is told so, and gets in when one of them has died.
+#[test]
+fn so_many_processes_and_no_more() {
+    let _leaks = leaks();
+    const PLACES: u32 = 120;
+    let semaphore = Semaphore::new(2 * PLACES).unwrap();
+    let context = ipc_core::Context::fork_server();
+    let owner = || context.spawn(die_with, (semaphore.clone(), 1)).unwrap();
+    let mut owners: Vec<_> = (0..PLACES).map(|_| owner()).collect();
+    assert!(wait_until(GENEROUS, || semaphore.available() == PLACES));
+    let full = semaphore.acquire().unwrap_err();
+    assert!(matches!(full, Error::TooManyProcesses { most: PLACES }), "{full}");
+    assert!(full.to_string().contains("120"), "{full}");
+    assert_eq!(semaphore.available(), PLACES, "nothing is lost");
+    kill(owners.pop().unwrap());
+    let mine = semaphore.acquire_many(2).unwrap();
+    assert_eq!(semaphore.available(), PLACES - 1, "that of the dead is back");
+    drop(mine);
+    owners.into_iter().for_each(kill);
+    assert_eq!(semaphore.try_acquire_many(2 * PLACES).unwrap().unwrap().permits(), 2 * PLACES);
+}

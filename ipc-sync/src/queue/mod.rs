@@ -42,6 +42,10 @@
 //! | who was about to ring for one that polls | nobody | the ring may be lost: who polls looks again by itself, after a second say |
 //!
 //! Senders and receivers that are dropped, not killed, tell the other side at once.
+//!
+//! **Who is stopped** (SIGSTOP, a debugger) is not dead, and what it holds is not free: in the middle of a put it keeps others from putting, in the middle of a
+//! get from getting. Calls with a time limit end all the same; `try_…` gives up after a tenth of a second; `put`, `get`, `close` and `discard` wait until it goes
+//! on or is killed.
 
 mod builder;
 #[doc(hidden)]

@@ -83,10 +83,10 @@ impl<T: DeserializeOwned + 'static> QueueReceiver<T> {
     ///
     /// # Errors
     /// - [`Error::Closed`], [`Error::Disconnected`]: there is nothing, and nothing will come.
-    /// - [`Error::Message`]: the item is no `T`; it is taken.
+    /// - [`Error::Message`]: the item is no `T`; it is taken, and done.
     /// - [`Error::Os`]: this process has no room for the item's descriptors; it is still there.
     /// - [`Error::Corrupt`]: somebody has written over the queue, or a consumer died while it took an item with more than 253 descriptors: that
-    ///   item is gone.
+    ///   item is gone, and done.
     pub fn get(&self) -> Result<T> {
         match self.end.get(Until::Forever, self.ours) {
             Ok(Some(value)) => Ok(value),
