@@ -115,6 +115,14 @@ impl Memory {
         Ok(())
     }
 
+    /// A line will be written soon, and the next one.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, line: usize) {
+        let at = (self.lines / 8 + (line & (self.lines - 1))) * LINE;
+        self.shared.prefetch(at);
+        self.shared.prefetch(at + LINE);
+    }
+
     /// Reads lines that are this receiver's.
     #[inline(always)]
     pub(super) fn read(&self, line: usize, into: &mut [u8]) -> Result<()> {

@@ -90,6 +90,7 @@ impl<T> RingSender<T> {
         let memory = &self.end.memory;
         crash::reached("ring sender: has room");
         memory.write(spot.line, bytes)?;
+        memory.prefetch(spot.end as usize + 4);
         memory.ring().frame(memory.table(), &self.side, spot, kind, bytes.len());
         crash::reached("ring sender: written");
         Ok(Some(spot.end))
