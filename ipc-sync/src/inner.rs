@@ -40,7 +40,7 @@ pub(crate) fn locked<S: System, R>(
 }
 
 #[cold]
-fn why(refused: Refused) -> Error {
+pub(crate) fn why(refused: Refused) -> Error {
     match refused {
         Refused::TooMany => ipc_shm::Error::TooManyLocks.into(),
         Refused::AlreadyHeld => ipc_shm::Error::AlreadyHeld.into(),

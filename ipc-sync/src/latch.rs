@@ -10,6 +10,9 @@
 //! | who counts down | before the step | the step is missing for good: who was to make it is known to whoever started it |
 //! | who counts down | after the last step, before it woke anybody | the kernel wakes one who waits, and that one the next |
 //! | who waits | asleep, or just woken | the others are woken all the same |
+//!
+//! Futures are woken by a [bell](crate::futures) after the last step: they take no wake-up from a sleeper, and look again every 100 ms, for one may die before
+//! it rings.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bare::Bare;
+use crate::futures::Bell;
 
 /// A latch to be placed in shared memory; all zero is open. See [`Latch`] for the handle.
 #[repr(C)]
@@ -32,7 +36,7 @@ use crate::bare::Bare;
 pub struct RawLatch {
     gate: Node,
     count: AtomicU32,
-    reserved: AtomicU32,
+    bell: Bell,
 }
 
 // SAFETY: `repr(C)`, a gate and atomics, no pointers; all zero is a latch that is open.
@@ -50,16 +54,20 @@ impl RawLatch {
 
     /// So many steps are made, of those that are missing; gives how many are missing still.
     pub fn count_down<S: System>(&self, system: &S, steps: u32) -> u32 {
-        gate::attempt(system, &self.gate, u32::MAX, || {
+        let (last, left) = gate::attempt(system, &self.gate, u32::MAX, || {
             let less = |count: u32| (count > 0).then(|| count.saturating_sub(steps));
             match self.count.fetch_update(SeqCst, SeqCst, less) {
                 Ok(before) => {
                     let left = before.saturating_sub(steps);
-                    (left == 0 && !mutant::is("the last step wakes nobody"), left)
+                    (left == 0 && !mutant::is("the last step wakes nobody"), (left == 0, left))
                 }
-                Err(_) => (false, 0),
+                Err(_) => (false, (false, 0)),
             }
-        })
+        });
+        if last {
+            self.bell.ring();
+        }
+        left
     }
 
     /// How many steps are missing.
@@ -97,6 +105,8 @@ impl RawLatch {
 /// | who was to make a step | it is missing: wait for the process as well, or with a time limit |
 /// | who has made the last step, before it woke anybody | the kernel wakes one who waits, and that one the next |
 /// | who waits, asleep or just woken | the others are woken all the same |
+///
+/// "The kernel wakes" means within microseconds; before Linux 6.2, and for futures, within 100 ms.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Latch {
     shared: Shared<RawLatch>,
@@ -155,6 +165,14 @@ impl Latch {
     /// As [`wait`](Latch::wait), at most until `deadline`; `false`: it is not open.
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Until::Deadline(deadline))
+    }
+
+    /// As [`wait`](Latch::wait), in any executor: a future that is done when the latch is open. Dropped before, it leaves nothing behind.
+    ///
+    /// # Errors
+    /// The system has no thread or no descriptor to wait with.
+    pub async fn wait_async(&self) -> Result<()> {
+        self.shared.bell.wait(|| Ok(self.is_open().then_some(()))).await
     }
 
     fn wait_until(&self, until: Until) -> bool {

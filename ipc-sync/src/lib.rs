@@ -45,6 +45,7 @@
 //! | [`Condition`] | waiting with a lock of `ipc-shm` given back meanwhile, in the shape of std's `Condvar` |
 //! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come |
 //! | [`Latch`] | a count that goes down once |
+//! | [`OnceLock`] | a value that is set once, and then read without a lock; who was to make it and dies leaves that to the next |
 //! | [`select()`], [`select_deadline`], [`Waitable`] | waiting for many of these at once, and for connections and children |
 //! | [`Error`], [`Result`] | what can go wrong |
 //! | [`raw`], [`gate`] | the primitives for memory of one's own; how to sleep until something changes |
@@ -69,6 +70,7 @@
 //! | who waits for a condition, notified or not | the kernel, at once | the notification goes to another who waited |
 //! | who has come to a barrier | those who wait, within 100 ms | it breaks: [`Error::BrokenBarrier`] |
 //! | who was to count a latch down | nobody | the step is missing; whoever started it knows |
+//! | who makes the value of a `OnceLock` | the kernel, at once | it is not set; the next makes it |
 //! | who waits anywhere, or was just woken | the kernel, at once | the next is woken |
 //!
 //! Each type's documentation has the whole of its table. Two mechanisms carry it, both of `ipc-shm`: *robust locks*, whose dead owner the kernel tells of, and *gates*
@@ -98,10 +100,12 @@ mod condition;
 mod crash;
 mod error;
 mod event;
+mod futures;
 mod inner;
 mod latch;
 mod ledger;
 mod lifeline;
+mod once;
 mod people;
 pub mod queue;
 mod ring;
@@ -115,6 +119,7 @@ pub use error::{Error, PutError, Result, SendError};
 pub use event::{Event, Pollable};
 pub use ipc_shm::gate;
 pub use latch::Latch;
+pub use once::OnceLock;
 pub use queue::{Queue, QueueBuilder, QueueReceiver, QueueSender};
 pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, ring, ring_with};
 pub use select::{Waitable, select, select_deadline};
@@ -126,6 +131,7 @@ pub mod raw {
     pub use crate::condition::raw::{Outer, RawCondition};
     pub use crate::event::raw::RawEvent;
     pub use crate::latch::RawLatch;
+    pub use crate::once::raw::RawOnceLock;
     pub use crate::people::{Here, People, Person};
     pub use crate::semaphore::raw_counting::RawCountingSemaphore;
     pub use crate::semaphore::raw_owned::RawSemaphore;

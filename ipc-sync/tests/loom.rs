@@ -24,6 +24,8 @@ mod event;
 mod kernel;
 #[path = "loom/latch.rs"]
 mod latch;
+#[path = "loom/once.rs"]
+mod once;
 #[path = "loom/people.rs"]
 mod people;
 #[path = "loom/queue.rs"]

@@ -162,7 +162,16 @@ impl CountingSemaphore {
     /// # Errors
     /// The system has no thread or no descriptor to wait with.
     pub async fn acquire_async(&self) -> Result<()> {
-        self.raw.bell().wait(|| Ok(self.raw.take(1).then_some(()))).await
+        self.acquire_many_async(1).await
+    }
+
+    /// Takes so many permits together, and waits until there are as many, in any executor. Dropped before it is done, it has taken none.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid): there are never as many; otherwise as [`acquire_async`](CountingSemaphore::acquire_async).
+    pub async fn acquire_many_async(&self, permits: u32) -> Result<()> {
+        check_many(permits, self.raw.most())?;
+        self.raw.bell().wait(|| Ok(self.raw.take(permits).then_some(()))).await
     }
 
     #[inline(always)]

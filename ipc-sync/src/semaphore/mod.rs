@@ -11,10 +11,9 @@
 //! | who releases | who acquired, as a rule | anybody |
 //! | acquiring and releasing costs | as much as a lock, and more | as `sem_t` |
 //!
-//! `permits` is the word that both wait for, `bell` what their futures are woken by; `raw_counting` and `raw_owned` are what is placed in memory,
+//! `permits` is the word that both wait for, [`crate::futures`] what their futures are woken by; `raw_counting` and `raw_owned` are what is placed in memory,
 //! `counting` and `owned` the handles, and `permit` what an owner holds.
 
-pub(crate) mod bell;
 mod counting;
 mod owned;
 mod permit;

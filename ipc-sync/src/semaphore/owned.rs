@@ -51,8 +51,9 @@ impl Raw {
         self.0.release(gate::current()?, &Here, permits)
     }
 
-    async fn acquire_async(&self) -> Result<Permit<'_>> {
-        self.0.bell().wait(|| self.acquire(1, Until::Now)).await
+    async fn acquire_async(&self, permits: u32) -> Result<Permit<'_>> {
+        self.0.check_possible(permits)?;
+        self.0.bell().wait(|| self.acquire(permits, Until::Now)).await
     }
 }
 
@@ -133,7 +134,15 @@ macro_rules! semaphore {
             /// # Errors
             /// As [`acquire`](Self::acquire); the system has no thread or no descriptor to wait with.
             pub async fn acquire_async(&self) -> Result<Permit<'_>> {
-                self.0.acquire_async().await
+                self.0.acquire_async(1).await
+            }
+
+            /// Acquires so many permits together, and waits until there are as many, in any executor. Dropped before it is done, it has acquired none.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many); the system has no thread or no descriptor to wait with.
+            pub async fn acquire_many_async(&self, permits: u32) -> Result<Permit<'_>> {
+                self.0.acquire_async(permits).await
             }
 
             /// Gives a permit back, of which no [`Permit`] is there any more.

@@ -6,8 +6,8 @@ use ipc_core::primitive::time::Until;
 use ipc_shm::gate::{self, Node, System};
 use ipc_shm::raw::Layout;
 
-use super::bell::Bell;
 use super::permits::{self, MAX_PERMITS};
+use crate::futures::Bell;
 use crate::{Error, Result};
 
 /// A [`CountingSemaphore`](crate::CountingSemaphore) to be placed in shared memory by whoever has some; all zero is one without permits that

@@ -28,8 +28,8 @@ use ipc_core::primitive::time::Until;
 use ipc_shm::gate::{self, Node, System};
 use ipc_shm::raw::Layout;
 
-use super::bell::Bell;
 use super::permits::{self, MAX_PERMITS};
+use crate::futures::Bell;
 use crate::inner::locked;
 use crate::ledger::{self, Bed, Dead, Entered, Entry, Ledger, PLACES, Whom};
 use crate::people::{People, Person};
@@ -189,8 +189,8 @@ impl RawSemaphore {
         permits: u32,
         until: Until,
     ) -> Result<bool> {
-        if until == Until::Forever && self.bounded.load(Relaxed) != 0 {
-            super::check_many(permits, self.total.load(Relaxed))?;
+        if until == Until::Forever {
+            self.check_possible(permits)?;
         }
         if self.clear(system, people, me, Whom::Owners, until)? > 0
             && self.attempt(system, people, me, permits, until)? == Some(true)
@@ -216,6 +216,14 @@ impl RawSemaphore {
         let more = |state| permits::count(state) > 0;
         let bury = || self.clear(system, people, me, Whom::All, until).map(drop);
         ledger::wait(system, people, &bed, until, look, more, bury)?.unwrap_or(Ok(false))
+    }
+
+    /// What nobody can ever acquire is refused.
+    pub(crate) fn check_possible(&self, permits: u32) -> Result<()> {
+        if self.bounded.load(Relaxed) == 0 {
+            return Ok(());
+        }
+        super::check_many(permits, self.total.load(Relaxed))
     }
 
     /// Gives so many permits back, and wakes as many who wait. They are the calling process's own; what it does not have is another's, of the one

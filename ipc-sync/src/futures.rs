@@ -2,7 +2,7 @@
 //!
 //! A future cannot sleep at a gate: the process that has it would have to pass a wake-up on that it was given, also while nobody polls it. So
 //! futures wait for a word of their own, which is changed, and all of them woken, whenever something is put there for whom it may concern. They take
-//! no wake-up from anybody, and nothing is lost with them.
+//! no wake-up from anybody, and nothing is lost with them. Semaphores, latches and what is set once have one each.
 //!
 //! | bell | means |
 //! |---|---|
@@ -29,6 +29,7 @@ const HEARD: u32 = 1 << 31;
 
 /// See the module's documentation; zero is one that nobody hears.
 #[repr(transparent)]
+#[derive(Debug, Default)]
 pub(crate) struct Bell(AtomicU32);
 
 impl Bell {
@@ -81,10 +82,10 @@ fn timer() -> Result<OwnedFd> {
     };
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
     let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
-        .map_err(|why| failed("could not wait for a semaphore: timerfd_create", why))?;
+        .map_err(|why| failed("could not wait: timerfd_create", why))?;
     let often = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     let times = Itimerspec { it_interval: often, it_value: often };
     rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)
-        .map_err(|why| failed("could not wait for a semaphore: timerfd_settime", why))?;
+        .map_err(|why| failed("could not wait: timerfd_settime", why))?;
     Ok(timer)
 }
