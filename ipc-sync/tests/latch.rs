@@ -9,6 +9,9 @@ use ipc_shm::Arena;
 use ipc_sync::Latch;
 use ipc_testkit::{GENEROUS, leaks};
 
+mod support;
+use support::{block_on, spawn};
+
 #[test]
 fn opens_with_the_last_step() {
     let _leaks = leaks();
@@ -25,4 +28,25 @@ fn opens_with_the_last_step() {
             assert_eq!(format!("{latch:?}"), "Latch { missing: 0 }");
         }
     }
+}
+
+#[test]
+fn is_awaited() {
+    // Helper threads keep their descriptors.
+    let _leaks = leaks().allow(0, 8, 0);
+    let latch = Latch::new(2).unwrap();
+    let awaits = |latch: Latch| block_on(latch.wait_async()).is_ok();
+    let children = [(); 2].map(|()| spawn(awaits, (latch.clone(),)).unwrap());
+    // One that is dropped takes nothing along.
+    drop(latch.wait_async());
+    latch.count_down(1);
+    std::thread::scope(|scope| {
+        let here = scope.spawn(|| block_on(latch.wait_async()));
+        let sleeps = scope.spawn(|| latch.wait_timeout(GENEROUS));
+        latch.count_down(1);
+        here.join().unwrap().unwrap();
+        assert!(sleeps.join().unwrap());
+    });
+    children.into_iter().for_each(|child| assert!(child.join().unwrap()));
+    block_on(latch.wait_async()).unwrap();
 }

@@ -95,7 +95,7 @@ fn who_asks_while_it_makes_it_is_told() {
     let mut inner = None;
     let value = *once
         .get_or_init(|| {
-            inner = Some(once.get_or_init(|| 1).map(|value| *value));
+            inner = Some(once.get_or_init(|| 1).copied());
             2
         })
         .unwrap();
@@ -111,7 +111,7 @@ fn waits_and_futures_get_the_value() {
         let once = OnceLock::<Wide>::new().unwrap();
         let wait = |once: OnceLock<Wide>| *once.wait();
         let sleeper = context.spawn(wait, (once.clone(),)).unwrap();
-        let awaits = |once: OnceLock<Wide>| block_on(once.wait_async()).map(|value| *value);
+        let awaits = |once: OnceLock<Wide>| block_on(once.wait_async()).copied();
         let awaiting = context.spawn(awaits, (once.clone(),)).unwrap();
         let mut dropped = Box::pin(once.wait_async());
         assert!(dropped.as_mut().poll(&mut Waking::from_waker(Waker::noop())).is_pending());

@@ -233,3 +233,21 @@ fn so_many_processes_and_no_more() {
     owners.into_iter().for_each(kill);
     assert_eq!(semaphore.try_acquire_many(2 * PLACES).unwrap().unwrap().permits(), 2 * PLACES);
 }
+
+#[test]
+fn many_permits_are_awaited() {
+    // Helper threads keep their descriptors.
+    let _leaks = leaks().allow(0, 8, 0);
+    let (semaphore, counting) = (Semaphore::new(3).unwrap(), CountingSemaphore::new(0).unwrap());
+    let child = owner(&semaphore, 2);
+    std::thread::scope(|scope| {
+        let three = scope.spawn(|| block_on(semaphore.acquire_many_async(3)).map(|permit| permit.permits()));
+        let two = scope.spawn(|| block_on(counting.acquire_many_async(2)));
+        counting.release().unwrap();
+        counting.release().unwrap();
+        two.join().unwrap().unwrap();
+        kill(child);
+        assert_eq!(three.join().unwrap().unwrap(), 3);
+    });
+    assert_eq!((semaphore.available(), counting.available()), (3, 0));
+}

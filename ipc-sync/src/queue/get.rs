@@ -170,6 +170,7 @@ impl<T: 'static> End<T> {
             if cleared && log.made_room(system, u32::MAX) {
                 self.ring();
             }
+            drop(consumer);
             if self.is_polled() {
                 self.arm(|| self.may_go_on());
             }
@@ -254,16 +255,18 @@ impl<T: 'static> End<T> {
         mut each: impl FnMut(&mut Vec<u8>) -> bool,
     ) -> Result<usize> {
         let mut taken = 0;
-        loop {
+        // Not for as long as others put something: each band has its turn.
+        for _ in 0..self.room.geometry().bands {
             let more = match self.try_get_some(most - taken, room, &mut each) {
                 Err(error) if taken == 0 => return Err(error),
                 more => more.unwrap_or(0),
             };
             taken += more;
-            if more == 0 || taken == most || self.room.geometry().bands == 1 {
-                return Ok(taken);
+            if more == 0 || taken == most {
+                break;
             }
         }
+        Ok(taken)
     }
 
     /// The same of the highest band that has something.

@@ -13,7 +13,7 @@
 //! | a sleeper, just woken | the kernel | the next is woken |
 //!
 //! Nothing that stands in shared memory is believed: positions, links and lengths are compared with the queue's shape before they are used, and what
-//! does not fit is [`Error::Corrupt`].
+//! does not fit is [`Error::Corrupt`](crate::Error::Corrupt).
 
 use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};

@@ -37,8 +37,8 @@
 //! | who puts, before it returned | the next who puts | the item is there or it is not, whole; nobody waits |
 //! | who gets, before it returned | the next who gets | the item is there, or it went with the dead |
 //! | who waits for an item or for room, or was just woken | the kernel | the next is woken |
-//! | the last sender | who gets, within 100 ms, when all is taken | [`Error::Disconnected`] |
-//! | the last receiver | who puts, when the queue is full or within 100 ms of waiting | [`Error::Disconnected`], with the value |
+//! | the last sender | who gets, within 100 ms, when all is taken | [`Error::Disconnected`](crate::Error::Disconnected) |
+//! | the last receiver | who puts, when the queue is full or within 100 ms of waiting | [`Error::Disconnected`](crate::Error::Disconnected), with the value |
 //! | who was about to ring for one that polls | nobody | the ring may be lost: who polls looks again by itself, after a second say |
 //!
 //! Senders and receivers that are dropped, not killed, tell the other side at once.

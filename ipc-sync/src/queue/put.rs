@@ -287,15 +287,17 @@ impl<T: 'static> End<T> {
             Ok(system) => system,
             Err(error) => return Err(PutError::new(items, error)),
         };
-        let mut left = items;
+        let (mut left, mut batch) = (items, Vec::new());
         while let Some(first) = left.first() {
             let mut bytes = 0;
-            let fit = left.iter().take(VALUES).take_while(|item| {
-                bytes += item.as_ref().len();
+            // Asked for before the lock is taken: that is their owner's code.
+            let fit = left.iter().take(VALUES).map(AsRef::as_ref).take_while(|item: &&[u8]| {
+                bytes += item.len();
                 bytes <= BYTES
             });
-            let batch = &left[..fit.count()];
-            let put = self.try_put_batch(system, |at| batch.get(at).map(AsRef::as_ref), band, until);
+            batch.clear();
+            batch.extend(fit);
+            let put = self.try_put_batch(system, |at| batch.get(at).copied(), band, until);
             left = &left[put..];
             if put == 0 {
                 // It waits by itself; what is wrong is found there, too.

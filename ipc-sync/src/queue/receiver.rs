@@ -122,6 +122,9 @@ impl<T: DeserializeOwned + 'static> QueueReceiver<T> {
 
     /// Waits for an item, and gets as many as are there then, `most` at most. Empty only if `most` is 0.
     ///
+    /// Items are decoded while other receivers wait, so that a wrong one can be left for the next call: a `Deserialize` of one's own must not use this queue, and
+    /// should not take its time.
+    ///
     /// # Errors
     /// As [`get`](QueueReceiver::get), if that is so of the first; what is wrong with a later one is told by the next call.
     pub fn get_many(&self, most: usize) -> Result<Vec<T>> {

@@ -26,6 +26,9 @@ use crate::{Error, Result, bell};
 /// As many descriptors as a packet takes (`SCM_MAX_FD`).
 const MOST: usize = 253;
 
+/// More packets that belong to no item than the dead leave there: no socket has room for as many.
+const LITTER: usize = 10_000;
+
 /// As many packets of one item as a socket has room for in any case, and more.
 const PACKETS: usize = 64;
 
@@ -146,11 +149,19 @@ impl Wires {
     /// # Errors
     /// [`Error::Os`]: this process cannot have so many; all stay where they are, if they are no more than a packet holds. [`Error::Corrupt`]: they are not there.
     pub(crate) fn receive(&self, record: Record) -> Result<Vec<OwnedFd>> {
-        let mut all = Vec::new();
+        if record.descriptors as usize > MOST * PACKETS {
+            return Err(Error::corrupt(format!("a queue's item has {} descriptors", record.descriptors)));
+        }
+        let (mut all, mut litter) = (Vec::new(), 0);
         loop {
             let packet = self.look(record)?;
             let packet = packet.ok_or_else(|| Error::corrupt("an item's descriptors are not there"))?;
             let Some(mut fds) = packet else {
+                // Somebody who sends more and more keeps nobody here.
+                litter += 1;
+                if litter > LITTER {
+                    return Err(Error::corrupt("a queue's socket is full of packets that belong to no item"));
+                }
                 self.drop_packet(record.band);
                 continue;
             };
