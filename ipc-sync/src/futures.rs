@@ -60,17 +60,37 @@ impl Bell {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        let timer = timer()?;
+        let again = Again::new()?;
         loop {
             let heard = self.0.fetch_or(HEARD, SeqCst) | HEARD;
             fence(SeqCst);
             if let Some(found) = look()? {
                 return Ok(found);
             }
-            first(ready::word(&self.0, heard), ready::readable(&timer)).await?;
-            // Empty until the next time. It does not block.
-            let _ = rustix::io::read(&timer, &mut [0; 8]);
+            again.or(ready::word(&self.0, heard)).await?;
         }
+    }
+}
+
+/// When to look again, whoever has rung or has not: every 100 ms.
+pub(crate) struct Again(OwnedFd);
+
+impl Again {
+    /// # Errors
+    /// The system has no descriptor for it.
+    pub(crate) fn new() -> Result<Again> {
+        timer().map(Again)
+    }
+
+    /// Waits for the other, or until it is time to look again.
+    ///
+    /// # Errors
+    /// Those of the other; the system has no thread to wait with.
+    pub(crate) async fn or(&self, other: impl Future<Output = ipc_core::Result<()>>) -> Result<()> {
+        first(other, ready::readable(&self.0)).await?;
+        // Empty until the next time. It does not block.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ipc_core::{Bytes, Listener, Receiver, connect, pipe};
 use ipc_sync::{Event, Queue, QueueSender, RingSender, Waitable, ring, select, select_deadline};
 use ipc_testkit::{GENEROUS, leaks};
-use support::spawn;
+use support::{block_on, spawn};
 
 /// Which of them are ready, without waiting.
 fn now(many: &[&dyn Waitable]) -> Vec<usize> {
@@ -147,6 +147,13 @@ fn lost_bell() {
         assert_eq!(waits.join().unwrap(), [0]);
     });
     assert_eq!(receiver.try_get().unwrap().as_deref(), Some(&b"there"[..]));
+    // The same where it is awaited.
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| block_on(receiver.get_async()));
+        points.arm("producer: published", 1);
+        victims::bury(victims::start(&ipc_core::Context::exec(), put, (sender.clone(),)));
+        assert_eq!(&*waits.join().unwrap().unwrap(), b"there");
+    });
     drop(sender);
 }
 

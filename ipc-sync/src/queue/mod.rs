@@ -39,7 +39,7 @@
 //! | who waits for an item or for room, or was just woken | the kernel | the next is woken |
 //! | the last sender | who gets, within 100 ms, when all is taken | [`Error::Disconnected`](crate::Error::Disconnected) |
 //! | the last receiver | who puts, when the queue is full or within 100 ms of waiting | [`Error::Disconnected`](crate::Error::Disconnected), with the value |
-//! | who was about to ring for one that polls | nobody | the ring may be lost: who polls looks again by itself, after a second say |
+//! | who was about to ring for one that polls | nobody | the ring may be lost: `select` and the futures look again after 100 ms, and who polls a descriptor by hand should, too |
 //!
 //! Senders and receivers that are dropped, not killed, tell the other side at once.
 //!

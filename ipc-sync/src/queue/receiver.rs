@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::end::{End, Parcel, Side};
+use crate::futures::Again;
 use crate::{Error, Result};
 
 /// Gets from a [`Queue`](crate::Queue): a handle that is cloned and sent. When the last one is gone, dropped or with its process, who puts gets
@@ -154,11 +155,17 @@ impl<T: DeserializeOwned + 'static> QueueReceiver<T> {
     pub async fn get_async(&self) -> Result<T> {
         // Asked for first, so that a try that fails arms it.
         let bell = self.as_fd();
+        let mut again = None;
         loop {
             if let Some(value) = self.try_get()? {
                 return Ok(value);
             }
-            ready::readable(bell).await?;
+            // Who puts and is killed before it rings leaves the item there.
+            let again = match &again {
+                Some(again) => again,
+                None => &*again.insert(Again::new()?),
+            };
+            again.or(ready::readable(bell)).await?;
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::end::{End, Parcel, Side};
 use crate::PutError;
+use crate::futures::Again;
 use crate::{Error, Result};
 
 /// Puts into a [`Queue`](crate::Queue): a handle that is cloned and sent. When the last one is gone, dropped or with its process, the receivers take what is there,
@@ -195,13 +196,23 @@ impl<T: Serialize + 'static> QueueSender<T> {
         let mut value = value;
         // Asked for first, so that a try that fails arms it.
         let bell = self.as_fd();
+        let mut again = None;
         loop {
             match self.try_put(value) {
                 Err(full) if matches!(full.error(), Error::Full) => value = full.into_value(),
                 done => return done,
             }
-            if let Err(error) = ready::readable(bell).await {
-                return Err(PutError::new(value, error.into()));
+            let wait = match &again {
+                Some(again) => Ok(again),
+                None => Again::new().map(|new| &*again.insert(new)),
+            };
+            // Who gets and is killed before it rings has made room all the same.
+            let waited = match wait {
+                Ok(again) => again.or(ready::readable(bell)).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = waited {
+                return Err(PutError::new(value, error));
             }
         }
     }
