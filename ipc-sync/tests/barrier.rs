@@ -140,3 +140,24 @@ fn one_in_an_arena() {
     let mine = barrier.wait().unwrap().index();
     assert_eq!(mine + child.join().unwrap().unwrap(), 1);
 }
+
+#[test]
+fn deadlines_hold_and_actions_run() {
+    let _leaks = leaks();
+    let (soon, long) = (|| Instant::now() + SHORT, Instant::now() + GENEROUS);
+    let alone = Barrier::new(1).unwrap();
+    let mut acted = 0;
+    assert!(alone.wait_deadline(long).unwrap().is_leader());
+    alone.wait_timeout_with(GENEROUS, || acted += 1).unwrap();
+    alone.wait_deadline_with(long, || acted += 1).unwrap();
+    assert_eq!(acted, 2);
+    let two = Barrier::new(2).unwrap();
+    for wait in [Barrier::wait_deadline, |barrier: &Barrier, deadline| {
+        barrier.wait_deadline_with(deadline, || panic!("nobody else has come"))
+    }] {
+        let deadline = soon();
+        assert!(matches!(wait(&two, deadline), Err(Error::BrokenBarrier)));
+        assert!(Instant::now() >= deadline && two.is_broken());
+        two.reset().unwrap();
+    }
+}

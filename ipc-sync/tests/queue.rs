@@ -457,3 +457,59 @@ fn bytes_go_many_at_a_time() {
     assert!(matches!(queue.receiver().get_many_into(9, &mut bytes, &mut ends), Err(Error::Closed)));
     assert_eq!((bytes.len(), ends.len()), (6 + (0..600).sum::<usize>(), 601));
 }
+
+/// Each way to wait, where there is something and where there is not.
+#[test]
+fn every_form_of_waiting_ends() {
+    let _leaks = leaks().allow(0, 8, 0);
+    let now = std::time::Instant::now;
+    let soon = || now() + Duration::from_millis(5);
+    let (short, long) = (Duration::from_millis(5), now() + GENEROUS);
+    let queue = Queue::<u32>::bounded(3).unwrap();
+    let (sender, receiver) = (queue.sender(), queue.receiver());
+    sender.try_put_many([1, 2]).unwrap();
+    let full = sender.try_put_many([3, 4]).unwrap_err();
+    assert!(matches!(full.error(), Error::Full) && full.into_value() == [4]);
+    assert_eq!(sender.put_many_deadline([5], soon()).unwrap_err().into_value(), [5]);
+    assert_eq!(queue.put_deadline(5, soon()).unwrap_err().into_value(), 5);
+    assert_eq!(receiver.get_many_deadline(2, long).unwrap(), [1, 2]);
+    assert_eq!(queue.try_get_many(9).unwrap(), [3]);
+    assert!(receiver.get_many_deadline(2, soon()).unwrap().is_empty());
+    assert!(receiver.get_many_timeout(2, short).unwrap().is_empty());
+    assert_eq!(queue.get_deadline(soon()).unwrap(), None);
+    sender.put_many_deadline([6, 7], long).unwrap();
+    queue.put_deadline(8, long).unwrap();
+    assert_eq!(queue.get_deadline(long).unwrap(), Some(6));
+    assert_eq!(block_on(queue.get_async()).unwrap(), 7);
+    block_on(queue.put_async(9)).unwrap();
+    queue.close().unwrap();
+    let mut rest = Vec::new();
+    for item in &receiver {
+        rest.push(item.unwrap());
+    }
+    assert_eq!(rest, [8, 9]);
+
+    let queue = Queue::<Bytes>::bounded(2).unwrap();
+    let (sender, receiver) = (queue.sender(), queue.receiver());
+    sender.put_bytes_timeout(b"a", GENEROUS).unwrap();
+    sender.put_bytes_deadline(b"b", long).unwrap();
+    assert!(matches!(sender.put_bytes_timeout(b"c", short), Err(Error::Full)));
+    assert!(matches!(sender.put_bytes_deadline(b"c", soon()), Err(Error::Full)));
+    assert_eq!(sender.put_many_bytes_timeout(&[b"c"], short).unwrap_err().into_value(), &[b"c"]);
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    assert_eq!(receiver.try_get_into(&mut bytes).unwrap(), Some(1));
+    assert_eq!(receiver.get_into_deadline(&mut bytes, long).unwrap(), Some(1));
+    assert_eq!(receiver.try_get_into(&mut bytes).unwrap(), None);
+    assert_eq!(receiver.get_into_deadline(&mut bytes, soon()).unwrap(), None);
+    assert_eq!(receiver.get_many_into_timeout(9, &mut bytes, &mut ends, short).unwrap(), 0);
+    sender.put_many_bytes_timeout(&[b"c", b"d"], GENEROUS).unwrap();
+    assert_eq!(receiver.get_many_into_timeout(9, &mut bytes, &mut ends, GENEROUS).unwrap(), 2);
+    assert_eq!((&bytes[..], &ends[..]), (&b"abcd"[..], &[3, 4][..]));
+
+    let jobs = Queue::<u32>::builder().joinable().make().unwrap();
+    jobs.put(1).unwrap();
+    assert!(!jobs.sender().join_deadline(soon()).unwrap());
+    jobs.get().unwrap();
+    jobs.task_done().unwrap();
+    assert!(jobs.sender().join_deadline(long).unwrap());
+}

@@ -251,3 +251,22 @@ fn many_permits_are_awaited() {
     });
     assert_eq!((semaphore.available(), counting.available()), (3, 0));
 }
+
+#[test]
+fn many_permits_are_waited_for_so_long() {
+    let _leaks = leaks();
+    let (owned, counting) = (Semaphore::new(2).unwrap(), CountingSemaphore::new(2).unwrap());
+    let (soon, long) = (Instant::now() + SHORT, Instant::now() + GENEROUS);
+    assert!(owned.acquire_many_timeout(3, SHORT).unwrap().is_none());
+    assert!(owned.acquire_many_deadline(3, soon).unwrap().is_none());
+    assert!(Instant::now() >= soon);
+    assert_eq!(owned.acquire_many_timeout(2, GENEROUS).unwrap().unwrap().permits(), 2);
+    assert_eq!(owned.acquire_many_deadline(2, long).unwrap().unwrap().permits(), 2);
+    counting.acquire().unwrap();
+    assert!(!counting.acquire_many_timeout(2, SHORT).unwrap());
+    assert!(!counting.acquire_many_deadline(2, Instant::now() + SHORT).unwrap());
+    counting.release().unwrap();
+    assert!(counting.acquire_many_timeout(1, GENEROUS).unwrap());
+    assert!(counting.acquire_many_deadline(1, long).unwrap());
+    assert_eq!(counting.available(), 0);
+}

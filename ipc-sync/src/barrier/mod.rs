@@ -173,6 +173,14 @@ impl Barrier {
         self.pass(Until::after(timeout), Some(action))
     }
 
+    /// As [`wait_with`](Barrier::wait_with), at most until `deadline`, which breaks the barrier for all, also while another is at its action.
+    ///
+    /// # Errors
+    /// As [`wait_timeout`](Barrier::wait_timeout).
+    pub fn wait_deadline_with(&self, deadline: Instant, action: impl FnOnce()) -> Result<BarrierWaitResult> {
+        self.pass(Until::Deadline(deadline), Some(action))
+    }
+
     fn pass(&self, until: Until, action: Option<impl FnOnce()>) -> Result<BarrierWaitResult> {
         let index = self.raw.wait(gate::current()?, &Here, until, action)?;
         Ok(BarrierWaitResult { index })

@@ -153,6 +153,20 @@ impl Condition {
         Ok((there.0, there.1.is_some()))
     }
 
+    /// As [`wait_while`](Condition::wait_while), at most until `deadline`; `false`: `condition` said so to the end.
+    ///
+    /// # Errors
+    /// As [`wait`](Condition::wait).
+    pub fn wait_deadline_while<G: Relock + DerefMut>(
+        &self,
+        guard: G,
+        deadline: Instant,
+        mut condition: impl FnMut(&mut G::Target) -> bool,
+    ) -> Result<(G, bool), G::Error> {
+        let there = self.wait_for_deadline(guard, deadline, |guard| (!condition(guard)).then_some(()))?;
+        Ok((there.0, there.1.is_some()))
+    }
+
     /// Waits until `predicate` gives something, which is asked first and after each notification; gives that. Python's `wait_for`.
     ///
     /// ```

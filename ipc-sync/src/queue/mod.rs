@@ -74,7 +74,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::PutError;
 pub use builder::QueueBuilder;
-pub use receiver::{IntoIter, QueueReceiver};
+pub use receiver::{IntoIter, Iter, QueueReceiver};
 pub use sender::QueueSender;
 
 use crate::Result;
@@ -252,6 +252,14 @@ impl<T: Serialize + 'static> Queue<T> {
     pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.sender.put_many(values)
     }
+
+    /// As [`QueueSender::put_async`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_async(&self, value: T) -> Result<(), PutError<T>> {
+        self.sender.put_async(value).await
+    }
 }
 
 impl<T: DeserializeOwned + 'static> Queue<T> {
@@ -293,6 +301,22 @@ impl<T: DeserializeOwned + 'static> Queue<T> {
     /// As there.
     pub fn get_many(&self, most: usize) -> Result<Vec<T>> {
         self.receiver.get_many(most)
+    }
+
+    /// As [`QueueReceiver::try_get_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_get_many(&self, most: usize) -> Result<Vec<T>> {
+        self.receiver.try_get_many(most)
+    }
+
+    /// As [`QueueReceiver::get_async`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_async(&self) -> Result<T> {
+        self.receiver.get_async().await
     }
 
     /// As [`QueueReceiver::iter`].

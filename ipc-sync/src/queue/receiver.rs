@@ -148,6 +148,14 @@ impl<T: DeserializeOwned + 'static> QueueReceiver<T> {
         Ok(self.end.get_many(most, Until::after(timeout), self.ours)?.unwrap_or_default())
     }
 
+    /// As [`get_many`](QueueReceiver::get_many), at most until `deadline`: perhaps none.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_many_deadline(&self, most: usize, deadline: Instant) -> Result<Vec<T>> {
+        Ok(self.end.get_many(most, Until::Deadline(deadline), self.ours)?.unwrap_or_default())
+    }
+
     /// As [`get`](QueueReceiver::get), awaited: for any executor.
     ///
     /// # Errors
@@ -179,11 +187,15 @@ impl<T: DeserializeOwned + 'static> QueueReceiver<T> {
     /// assert_eq!(all, ["a", "b"]);
     /// # Ok::<(), ipc_sync::Error>(())
     /// ```
-    pub fn iter(&self) -> impl Iterator<Item = Result<T>> {
-        std::iter::from_fn(|| match self.get() {
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter(self)
+    }
+
+    fn until_the_end(&self) -> Option<Result<T>> {
+        match self.get() {
             Err(error) if error.is_end() => None,
             got => Some(got),
-        })
+        }
     }
 }
 
@@ -204,6 +216,22 @@ impl QueueReceiver<Bytes> {
         self.end.get_slice(to, Until::after(timeout), self.ours)
     }
 
+    /// As [`get_into`](QueueReceiver::get_into), at most until `deadline`; `None`: nothing has come.
+    ///
+    /// # Errors
+    /// As [`get`](QueueReceiver::get).
+    pub fn get_into_deadline(&self, to: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>> {
+        self.end.get_slice(to, Until::Deadline(deadline), self.ours)
+    }
+
+    /// As [`get_into`](QueueReceiver::get_into), without waiting; `None`: there is nothing at this moment.
+    ///
+    /// # Errors
+    /// As [`get`](QueueReceiver::get).
+    pub fn try_get_into(&self, to: &mut Vec<u8>) -> Result<Option<usize>> {
+        self.end.get_slice(to, Until::Now, self.ours)
+    }
+
     /// As [`get_many`](QueueReceiver::get_many): the items' bytes one after the other to the end of `to`, and where each one ends in it to the end of
     /// `ends`. Gives how many items that were; 0 only if `most` is.
     ///
@@ -211,6 +239,20 @@ impl QueueReceiver<Bytes> {
     /// As [`get_many`](QueueReceiver::get_many).
     pub fn get_many_into(&self, most: usize, to: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<usize> {
         self.end.get_slices(most, (to, ends), Until::Forever, self.ours)
+    }
+
+    /// As [`get_many_into`](QueueReceiver::get_many_into), at most for `timeout`; 0: nothing has come.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_many_into_timeout(
+        &self,
+        most: usize,
+        to: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+        timeout: Duration,
+    ) -> Result<usize> {
+        self.end.get_slices(most, (to, ends), Until::after(timeout), self.ours)
     }
 }
 
@@ -224,6 +266,28 @@ impl<T: DeserializeOwned + 'static> IntoIterator for QueueReceiver<T> {
     }
 }
 
+/// What [`iter`](QueueReceiver::iter) gives.
+impl<'a, T: DeserializeOwned + 'static> IntoIterator for &'a QueueReceiver<T> {
+    type Item = Result<T>;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        Iter(self)
+    }
+}
+
+/// The items of a [`QueueReceiver`], until nothing will come any more; what [`iter`](QueueReceiver::iter) gives.
+#[derive(Debug)]
+pub struct Iter<'a, T: 'static>(&'a QueueReceiver<T>);
+
+impl<T: DeserializeOwned + 'static> Iterator for Iter<'_, T> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Result<T>> {
+        self.0.until_the_end()
+    }
+}
+
 /// The items of a [`QueueReceiver`], until nothing will come any more.
 #[derive(Debug)]
 pub struct IntoIter<T: 'static>(QueueReceiver<T>);
@@ -232,10 +296,7 @@ impl<T: DeserializeOwned + 'static> Iterator for IntoIter<T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
-        match self.0.get() {
-            Err(error) if error.is_end() => None,
-            got => Some(got),
-        }
+        self.0.until_the_end()
     }
 }
 

@@ -188,6 +188,26 @@ impl<T: Serialize + 'static> QueueSender<T> {
         self.end.put_many(values, self.band, Until::after(timeout))
     }
 
+    /// As [`put_many`](QueueSender::put_many), at most until `deadline`.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Full`].
+    pub fn put_many_deadline(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        deadline: Instant,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.end.put_many(values, self.band, Until::Deadline(deadline))
+    }
+
+    /// As [`put_many`](QueueSender::put_many), without waiting for room: what there is none for comes back.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Full`].
+    pub fn try_put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.end.put_many(values, self.band, Until::Now)
+    }
+
     /// As [`put`](QueueSender::put), awaited: for any executor.
     ///
     /// # Errors
@@ -235,6 +255,22 @@ impl QueueSender<Bytes> {
         self.end.put_bytes(bytes, &[], self.band, Until::Now)
     }
 
+    /// As [`put_bytes`](QueueSender::put_bytes), at most for `timeout`.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Full`].
+    pub fn put_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<()> {
+        self.end.put_bytes(bytes, &[], self.band, Until::after(timeout))
+    }
+
+    /// As [`put_bytes`](QueueSender::put_bytes), at most until `deadline`.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Full`].
+    pub fn put_bytes_deadline(&self, bytes: &[u8], deadline: Instant) -> Result<()> {
+        self.end.put_bytes(bytes, &[], self.band, Until::Deadline(deadline))
+    }
+
     /// Puts many in their order, as [`put_many`](QueueSender::put_many) does, from slices.
     ///
     /// ```
@@ -251,6 +287,18 @@ impl QueueSender<Bytes> {
     /// As of [`put`](QueueSender::put); what was not put comes back with it.
     pub fn put_many_bytes<'b, B: AsRef<[u8]>>(&self, items: &'b [B]) -> Result<(), PutError<&'b [B]>> {
         self.end.put_slices(items, self.band, Until::Forever)
+    }
+
+    /// As [`put_many_bytes`](QueueSender::put_many_bytes), at most for `timeout`.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Full`].
+    pub fn put_many_bytes_timeout<'b, B: AsRef<[u8]>>(
+        &self,
+        items: &'b [B],
+        timeout: Duration,
+    ) -> Result<(), PutError<&'b [B]>> {
+        self.end.put_slices(items, self.band, Until::after(timeout))
     }
 }
 

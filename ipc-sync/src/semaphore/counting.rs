@@ -157,6 +157,22 @@ impl CountingSemaphore {
         self.take(1, Until::Deadline(deadline))
     }
 
+    /// Takes so many permits together, and waits for them at most for `timeout`; whether it did.
+    ///
+    /// # Errors
+    /// As [`acquire_many`](CountingSemaphore::acquire_many).
+    pub fn acquire_many_timeout(&self, permits: u32, timeout: Duration) -> Result<bool> {
+        self.take(permits, Until::after(timeout))
+    }
+
+    /// Takes so many permits together, and waits for them at most until `deadline`; whether it did.
+    ///
+    /// # Errors
+    /// As [`acquire_many`](CountingSemaphore::acquire_many).
+    pub fn acquire_many_deadline(&self, permits: u32, deadline: Instant) -> Result<bool> {
+        self.take(permits, Until::Deadline(deadline))
+    }
+
     /// Takes a permit, and waits until there is one, in any executor. Dropped before it is done, it has taken none.
     ///
     /// # Errors

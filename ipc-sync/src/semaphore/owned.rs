@@ -129,6 +129,30 @@ macro_rules! semaphore {
                 self.0.acquire(1, Until::Deadline(deadline))
             }
 
+            /// Acquires so many permits together, and waits for them at most for `timeout`; `None`: there were not as many.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many).
+            pub fn acquire_many_timeout(
+                &self,
+                permits: u32,
+                timeout: Duration,
+            ) -> Result<Option<Permit<'_>>> {
+                self.0.acquire(permits, Until::after(timeout))
+            }
+
+            /// Acquires so many permits together, and waits for them at most until `deadline`; `None`: there were not as many.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many).
+            pub fn acquire_many_deadline(
+                &self,
+                permits: u32,
+                deadline: Instant,
+            ) -> Result<Option<Permit<'_>>> {
+                self.0.acquire(permits, Until::Deadline(deadline))
+            }
+
             /// Acquires a permit, and waits until there is one, in any executor. Dropped before it is done, it has acquired none.
             ///
             /// # Errors
