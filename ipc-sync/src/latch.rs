@@ -26,9 +26,9 @@ use ipc_shm::raw::{Layout, Shared};
 use ipc_shm::{Arena, Segment};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::bare::Bare;
 use crate::futures::Bell;
+use crate::{Error, Result};
 
 /// A latch to be placed in shared memory; all zero is open. See [`Latch`] for the handle.
 #[repr(C)]
@@ -191,6 +191,19 @@ impl Latch {
     /// The segment that it stands in: its own, or that of its arena.
     pub fn segment(&self) -> &Segment {
         self.shared.segment()
+    }
+}
+
+impl TryFrom<Segment> for Latch {
+    type Error = Error;
+
+    /// The one that has the segment for itself.
+    ///
+    /// # Errors
+    /// It holds something else, or was made by another version of this crate.
+    fn try_from(segment: Segment) -> Result<Latch> {
+        gate::current()?;
+        Ok(Latch { shared: Shared::try_from(segment)? })
     }
 }
 

@@ -31,6 +31,18 @@ fn opens_with_the_last_step() {
 }
 
 #[test]
+fn is_had_again_from_its_segment() {
+    let _leaks = leaks();
+    let latch = Latch::new(1).unwrap();
+    let same = Latch::try_from(latch.segment().clone()).unwrap();
+    same.count_down(1);
+    assert!(latch.is_open());
+    assert!(ipc_sync::Condition::try_from(latch.segment().clone()).is_err());
+    let condition = ipc_sync::Condition::new().unwrap();
+    ipc_sync::Condition::try_from(condition.segment().clone()).unwrap().notify_all().unwrap();
+}
+
+#[test]
 fn is_awaited() {
     // Helper threads keep their descriptors.
     let _leaks = leaks().allow(0, 8, 0);

@@ -4,6 +4,10 @@
 //! [`Value`](ipc_shm::Value) or an [`Array`](ipc_shm::Array), with the data in it, and of an [`RLock`](ipc_shm::RLock), however often its thread has it. CPython's has its waiters acknowledge
 //! that they are awake before `notify` returns, so that one who was killed blocks it for ever; here a notification is a number in shared memory, good for whoever waited when it was
 //! given, until one of them has taken it (`raw.rs`).
+//!
+//! **It is not awaited.** A guard belongs to the thread that took it, and so does the turn of one who is notified, while any thread may poll a future; and to have
+//! the lock again a future would have to wait for it in its `poll`. In a runtime, await an [`Event`](crate::Event), a
+//! [`CountingSemaphore`](crate::CountingSemaphore) or a [`Queue`](crate::Queue), or wait in a thread for what blocks.
 
 use std::fmt;
 use std::ops::DerefMut;
@@ -14,7 +18,7 @@ use ipc_shm::raw::{Layout, Refused, Shared};
 use ipc_shm::{Arena, Released, Relock, Segment, Until};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Error, Result};
 
 pub(crate) mod raw;
 
@@ -111,7 +115,8 @@ impl Condition {
         self.wait_until(guard, Until::Forever).map(|(guard, _)| guard)
     }
 
-    /// As [`wait`](Condition::wait), at most for `timeout` (and as long as the lock takes); `false`: it was not notified in that time.
+    /// As [`wait`](Condition::wait), at most for `timeout` (and as long as the lock takes); `true`: it was notified, `false`: it was not in
+    /// that time. (Python's answer; std's `WaitTimeoutResult` says the opposite, whether the time was over.)
     ///
     /// # Errors
     /// As [`wait`](Condition::wait).
@@ -278,6 +283,19 @@ impl Condition {
     /// The segment that it stands in: its own, or that of its arena.
     pub fn segment(&self) -> &Segment {
         self.shared.segment()
+    }
+}
+
+impl TryFrom<Segment> for Condition {
+    type Error = Error;
+
+    /// The one that has the segment for itself.
+    ///
+    /// # Errors
+    /// It holds something else, or was made by another version of this crate.
+    fn try_from(segment: Segment) -> Result<Condition> {
+        gate::current()?;
+        Ok(Condition { shared: Shared::try_from(segment)? })
     }
 }
 

@@ -95,7 +95,7 @@ impl<T: 'static> Clone for Queue<T> {
 }
 
 impl<T: 'static> Queue<T> {
-    /// A queue of at most so many items, 1 or more, and 64 MiB.
+    /// A queue of at most so many items, 1 or more, and 64 MiB: an item may be as long as that, and longer where there is [more room](QueueBuilder::bytes).
     ///
     /// # Errors
     /// As [`QueueBuilder::make`].
@@ -103,7 +103,7 @@ impl<T: 'static> Queue<T> {
         Queue::builder().items(items).make()
     }
 
-    /// A queue of as many items as fit into 1 GiB.
+    /// A queue of as many items as fit into 1 GiB, or into [what is asked for](QueueBuilder::bytes).
     ///
     /// # Errors
     /// As [`QueueBuilder::make`].

@@ -129,7 +129,7 @@ impl<T: Serialize + 'static> QueueSender<T> {
     /// The value comes back, with
     /// - [`Error::Closed`], [`Error::Disconnected`]: nobody will take it;
     /// - [`Error::Message`]: it cannot be encoded, or its descriptors not be duplicated;
-    /// - [`Error::Invalid`]: it is longer than the queue, has more than 16,192 descriptors, or the queue has no such band;
+    /// - [`Error::Invalid`]: it is longer than the queue has [room](crate::QueueBuilder::bytes) for, has more than 16,192 descriptors, or the queue has no such band;
     /// - [`Error::Memory`]: no memory for one chunk more ([`NoMemory`](ipc_shm::Error::NoMemory));
     /// - [`Error::Corrupt`]: somebody has written over the queue.
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
@@ -161,7 +161,8 @@ impl<T: Serialize + 'static> QueueSender<T> {
     }
 
     /// Puts many values in their order, as many at a time as there is room for: three times as fast as one by one, and more. The iterator is asked for up to 256
-    /// values, or 64 KiB, before these are put; one that takes its time keeps nobody else waiting.
+    /// values, or 64 KiB, before these are put; one that takes its time keeps nobody else waiting. It must have an end: what is left when something goes wrong is
+    /// read from it, to be given back.
     ///
     /// ```
     /// # let queue = ipc_sync::Queue::bounded(3)?;
