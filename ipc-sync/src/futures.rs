@@ -60,7 +60,7 @@ impl Bell {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        let again = Again::new()?;
+        let mut again = Again::default();
         loop {
             let heard = self.0.fetch_or(HEARD, SeqCst) | HEARD;
             fence(SeqCst);
@@ -73,23 +73,22 @@ impl Bell {
 }
 
 /// When to look again, whoever has rung or has not: every 100 ms.
-pub(crate) struct Again(OwnedFd);
+#[derive(Default)]
+pub(crate) struct Again(Option<OwnedFd>);
 
 impl Again {
-    /// # Errors
-    /// The system has no descriptor for it.
-    pub(crate) fn new() -> Result<Again> {
-        timer().map(Again)
-    }
-
     /// Waits for the other, or until it is time to look again.
     ///
     /// # Errors
-    /// Those of the other; the system has no thread to wait with.
-    pub(crate) async fn or(&self, other: impl Future<Output = ipc_core::Result<()>>) -> Result<()> {
-        first(other, ready::readable(&self.0)).await?;
+    /// Those of the other; the system has no descriptor or no thread to wait with.
+    pub(crate) async fn or(&mut self, other: impl Future<Output = ipc_core::Result<()>>) -> Result<()> {
+        let timer = match &mut self.0 {
+            Some(timer) => timer,
+            none => none.insert(timer()?),
+        };
+        first(other, ready::readable(&*timer)).await?;
         // Empty until the next time. It does not block.
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        let _ = rustix::io::read(&*timer, &mut [0; 8]);
         Ok(())
     }
 }

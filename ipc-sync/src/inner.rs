@@ -1,7 +1,7 @@
 //! The lock inside a primitive: it is held for some dozens of instructions, and what it protects can be made whole by whoever comes next.
 
-use ipc_core::primitive::mutant;
 use ipc_core::primitive::time::Until;
+use ipc_core::primitive::{MODEL, mutant};
 use ipc_shm::gate::{Node, System};
 use ipc_shm::modelled::word::{self, Refused, Taken};
 
@@ -37,6 +37,24 @@ pub(crate) fn locked<S: System, R>(
     let done = what();
     word::free(system, lock);
     done.map(Some)
+}
+
+/// A lock that this thread has, until this is dropped; by a panic, too.
+#[derive(Debug)]
+pub(crate) struct Held<'a, S: System> {
+    pub(crate) system: &'a S,
+    pub(crate) lock: &'a Node,
+}
+
+impl<S: System> Drop for Held<'_, S> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // A model's victim dies by unwinding, and does nothing any more.
+        if MODEL && std::thread::panicking() {
+            return;
+        }
+        word::free(self.system, self.lock);
+    }
 }
 
 #[cold]

@@ -40,6 +40,8 @@ use ipc_shm::gate::{self, Node, System};
 use ipc_shm::modelled::word;
 use ipc_shm::raw::{Refused, Taken};
 
+use crate::inner::Held;
+
 /// How many notifications with different bounds there may be.
 const PLACES: usize = if ipc_core::primitive::MODEL { 2 } else { 30 };
 
@@ -134,7 +136,7 @@ impl RawCondition {
                 Err(Refused::Busy | Refused::TimedOut) => return Ok(false),
                 Err(refused) => return Err(refused),
             }
-            let _turn = Turn { system, turn: &self.turn };
+            let _turn = Held { system, lock: &self.turn };
             system.crash_point("condition waiter: has the turn");
             loop {
                 match self.lead(system, ticket, until) {
@@ -321,20 +323,5 @@ impl RawCondition {
 impl Given {
     fn is_for(&self, ticket: u64) -> bool {
         ticket < self.bound.load(SeqCst) || mutant::is("who comes later may take it")
-    }
-}
-
-/// The turn, until this is dropped.
-struct Turn<'a, S: System> {
-    system: &'a S,
-    turn: &'a Node,
-}
-
-impl<S: System> Drop for Turn<'_, S> {
-    fn drop(&mut self) {
-        // A model's victim dies by unwinding, and does nothing any more.
-        if !(ipc_core::primitive::MODEL && std::thread::panicking()) {
-            word::free(self.system, self.turn);
-        }
     }
 }

@@ -30,7 +30,7 @@ use ipc_shm::raw::Layout;
 
 use crate::Result;
 use crate::futures::Bell;
-use crate::inner::why;
+use crate::inner::{Held, why};
 
 /// It is set. No small number: who writes over it by mistake writes such.
 const SET: u32 = 0x05e7_05e7;
@@ -151,20 +151,5 @@ impl<T: Pod + Send + Sync> RawOnceLock<T> {
     /// What futures are woken by.
     pub(super) fn bell(&self) -> &Bell {
         &self.bell
-    }
-}
-
-/// The lock, until this is dropped; by a panic of who makes the value, too.
-struct Held<'a, S: System> {
-    system: &'a S,
-    lock: &'a Node,
-}
-
-impl<S: System> Drop for Held<'_, S> {
-    fn drop(&mut self) {
-        // A model's victim dies by unwinding, and does nothing any more.
-        if !(ipc_core::primitive::MODEL && std::thread::panicking()) {
-            word::free(self.system, self.lock);
-        }
     }
 }

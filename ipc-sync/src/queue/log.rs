@@ -18,7 +18,7 @@
 use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use ipc_core::primitive::sync::atomic::{AtomicU32, AtomicU64, fence};
 use ipc_core::primitive::time::Until;
-use ipc_core::primitive::{MODEL, hint, mutant};
+use ipc_core::primitive::{hint, mutant};
 use ipc_shm::gate::{self, Node, System};
 use ipc_shm::modelled::word;
 use ipc_shm::raw::Taken;
@@ -33,6 +33,7 @@ use super::chain::{Chain, corrupt};
 use super::layout::{BANDS, Geometry, Head, Sleepers};
 use super::position::Position;
 use crate::Result;
+use crate::inner::Held;
 use crate::lifeline::LOOK;
 use crate::waiting::GATHER;
 
@@ -394,24 +395,6 @@ fn lock_in_full<S: System>(system: &S, lock: &Node, until: Until) -> Result<Take
         _ => until,
     };
     Ok(word::take_in_full(system, lock, until, &|| true).map_err(ipc_shm::Error::from)?)
-}
-
-/// A lock that this thread has.
-#[derive(Debug)]
-struct Held<'a, S: System> {
-    system: &'a S,
-    lock: &'a Node,
-}
-
-impl<S: System> Drop for Held<'_, S> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // A model's victim dies by unwinding, and does nothing any more.
-        if MODEL && std::thread::panicking() {
-            return;
-        }
-        word::free(self.system, self.lock);
-    }
 }
 
 /// The producers' lock, for the one who has it.

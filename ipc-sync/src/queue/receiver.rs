@@ -163,16 +163,12 @@ impl<T: DeserializeOwned + 'static> QueueReceiver<T> {
     pub async fn get_async(&self) -> Result<T> {
         // Asked for first, so that a try that fails arms it.
         let bell = self.as_fd();
-        let mut again = None;
+        let mut again = Again::default();
         loop {
             if let Some(value) = self.try_get()? {
                 return Ok(value);
             }
             // Who puts and is killed before it rings leaves the item there.
-            let again = match &again {
-                Some(again) => again,
-                None => &*again.insert(Again::new()?),
-            };
             again.or(ready::readable(bell)).await?;
         }
     }

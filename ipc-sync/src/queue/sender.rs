@@ -217,22 +217,14 @@ impl<T: Serialize + 'static> QueueSender<T> {
         let mut value = value;
         // Asked for first, so that a try that fails arms it.
         let bell = self.as_fd();
-        let mut again = None;
+        let mut again = Again::default();
         loop {
             match self.try_put(value) {
                 Err(full) if matches!(full.error(), Error::Full) => value = full.into_value(),
                 done => return done,
             }
-            let wait = match &again {
-                Some(again) => Ok(again),
-                None => Again::new().map(|new| &*again.insert(new)),
-            };
             // Who gets and is killed before it rings has made room all the same.
-            let waited = match wait {
-                Ok(again) => again.or(ready::readable(bell)).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = waited {
+            if let Err(error) = again.or(ready::readable(bell)).await {
                 return Err(PutError::new(value, error));
             }
         }

@@ -5,7 +5,8 @@ use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqC
 use ipc_shm::gate::{self, System};
 
 use super::super::position::{GRANULE, Position};
-use super::{HUGE, Held, Log, Memory, Record, ring, tell_place};
+use super::{HUGE, Log, Memory, Record, ring, tell_place};
+use crate::inner::Held;
 use crate::{Error, Result};
 
 /// The consumers' side, for the one who has its lock. What was read and not taken when it is dropped, is there still.

@@ -5,7 +5,8 @@ use ipc_core::primitive::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use ipc_shm::gate::{self, System};
 
 use super::super::position::{GRANULE, Position};
-use super::{Cursor, Held, LINE, Log, Memory, Record, Written, ring, tell_place};
+use super::{Cursor, LINE, Log, Memory, Record, Written, ring, tell_place};
+use crate::inner::Held;
 use crate::{Error, Result};
 
 /// So far behind the tail a producer asks for lines that it will write next: what was read there last belongs to a consumer's CPU, and publishing waits until it
