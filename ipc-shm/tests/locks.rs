@@ -459,3 +459,44 @@ fn given_back_for_a_while_and_taken_again() {
     assert!(lock.lock().is_ok());
     assert!(!lock.is_locked());
 }
+
+thread_local! {
+    static KEPT: std::cell::RefCell<Option<ipc_shm::Guard<'static, u64>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A guard that a thread-local keeps is dropped by the thread's last destructors, after the crate's own have run.
+#[test]
+fn a_guard_that_goes_with_its_thread_frees_the_lock() {
+    let value: &'static Value<u64> = Box::leak(Box::new(Value::new(0).unwrap()));
+    let thread = std::thread::spawn(|| {
+        // First, so that it goes last.
+        KEPT.with(|_| ());
+        let mut guard = value.lock().unwrap();
+        *guard = 1;
+        KEPT.with(|kept| *kept.borrow_mut() = Some(guard));
+    });
+    thread.join().unwrap();
+    assert_eq!(*value.lock().unwrap(), 1);
+}
+
+/// What a thread was ended with is its own, and then nobody's: it does not keep memory from being frozen.
+#[test]
+fn a_lock_whose_thread_is_gone_keeps_nothing_mapped() {
+    let value = Value::new(0_u64).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::mem::forget(value.lock().unwrap()));
+    });
+    drop(value.lock().or_else(LockError::recover).unwrap());
+    let segment = value.segment().clone();
+    drop(value);
+    // A joined thread may be there for a moment.
+    let mut left = Some(segment);
+    let frozen = || match left.take().unwrap().freeze() {
+        Ok(_) => true,
+        Err(error) => {
+            left = error.into_segment();
+            false
+        }
+    };
+    assert!(wait_until(GENEROUS, frozen));
+}
