@@ -147,6 +147,14 @@ impl RawLock {
         }
     }
 
+    /// Says that the data cannot be repaired, after [`Taken::OwnerDied`]: from now on the lock is [refused](Refused::Lost). Only its owner's word counts, who has it
+    /// still.
+    pub fn abandon(&self) {
+        if let Ok(kernel) = kernel() {
+            word::abandon(kernel, &self.0);
+        }
+    }
+
     /// Notes that its owner panicked with the data in its hands; the next owners are told, until one says that it is
     /// [repaired](RawLock::repaired). Only its owner's word counts.
     pub fn poison(&self) {
