@@ -83,6 +83,8 @@ pub enum Refused {
     Lost,
     /// It stood in an arena, and was freed. (Not said by the word: by who finds the generation changed.)
     Freed,
+    /// The calling thread is the copy, made by a fork, of the one that it was to be taken for.
+    Copied,
     /// The word says that the calling thread has it, and it has not: somebody has written over it.
     Damaged,
     /// The kernel does not tell of the thread's robust list (the error's number): a sandbox, or a kernel without futexes.
@@ -157,6 +159,9 @@ pub fn take_in_full<S: System>(
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
     if system.holds(node) {
         return Err(Refused::AlreadyHeld);
+    }
+    if !system.is_own() {
+        return Err(Refused::Copied);
     }
     if !system.has_room() {
         return Err(Refused::TooMany);

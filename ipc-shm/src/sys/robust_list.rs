@@ -132,8 +132,16 @@ impl Thread {
         unsafe { CURRENT.get().as_ref() }.filter(|thread| thread.is_current())
     }
 
+    /// The same without a look whether it is a copy's: for what asks that itself.
     #[inline]
-    fn is_current(&self) -> bool {
+    pub(crate) fn last() -> Option<&'static Thread> {
+        // SAFETY: as in `known`.
+        unsafe { CURRENT.get().as_ref() }
+    }
+
+    /// Whether it is this process's, and not copied from the one that was forked.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
         self.incarnation.get().is_this()
     }
 
@@ -293,13 +301,13 @@ impl Thread {
         let head = self.head();
         let none =
             self.held.newest() == head.entry() && head.next.load(Relaxed) == self.held.anchor().entry();
-        none.then(|| head.announce(node))
+        (none && self.is_current()).then(|| head.announce(node))
     }
 
     /// Announces a node if it is the only lock that the thread holds.
     #[inline]
     pub(crate) fn announce_only(&self, node: &Node) -> Option<Announced> {
-        self.held.holds_only(node.entry()).then(|| self.head().announce(node))
+        (self.held.holds_only(node.entry()) && self.is_current()).then(|| self.head().announce(node))
     }
 
     #[inline]
@@ -367,7 +375,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn holds(&self, node: &Node) -> bool {
-        self.held.holds(node.entry())
+        self.held.holds(node.entry()) && self.is_current()
     }
 
     /// What stands behind the oldest: the head.
@@ -433,8 +441,36 @@ fn errno() -> i32 {
 
 #[cfg(all(test, not(ipc_loom)))]
 mod tests {
+    use ipc_core::primitive::time::Until;
+
     use super::*;
     use crate::Value;
+    use crate::lock::word::{self, Refused, Taken};
+
+    #[test]
+    fn a_copy_holds_takes_and_frees_nothing() {
+        let thread = Thread::current().unwrap();
+        let (held, free) = (Node::new(), Node::new());
+        let take = |node| word::take(thread, node, Until::Now);
+        assert_eq!(take(&held), Ok(Taken::Whole));
+        // SAFETY: the copy looks at locks, and leaves by `_exit`.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            let word = held.word.load(Relaxed);
+            word::free(thread, &held);
+            word::hand_on(thread, &held);
+            word::repaired(thread, &held);
+            let nothing = !thread.holds(&held) && held.word.load(Relaxed) == word && word != 0;
+            let refused = take(&free) == Err(Refused::Copied) && free.word.load(Relaxed) == 0;
+            // SAFETY: ends the copy, and nothing else.
+            unsafe { libc::_exit(i32::from(!nothing) + 2 * i32::from(!refused)) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child made above; the status is a local.
+        assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+        assert_eq!(status, 0);
+        assert!(word::free(thread, &held) && held.word.load(Relaxed) == 0);
+    }
 
     fn records() -> usize {
         let mut at = ALL.load(Acquire);

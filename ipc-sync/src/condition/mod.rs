@@ -14,7 +14,7 @@ use std::ops::DerefMut;
 use std::time::{Duration, Instant};
 
 use ipc_shm::gate;
-use ipc_shm::raw::{Layout, Refused, Shared};
+use ipc_shm::raw::{Layout, Shared};
 use ipc_shm::{Arena, LockError, Released, Relock, Segment, Until};
 use serde::{Deserialize, Serialize};
 
@@ -245,11 +245,11 @@ impl Condition {
         let mut lock = Between::Held(guard);
         let notified = self.shared.wait(system, until, &mut lock);
         match lock {
-            Between::Held(guard) => Ok((guard, notified.map_err(why)?)),
+            Between::Held(guard) => Ok((guard, notified.map_err(ipc_shm::Error::from)?)),
             Between::Refused(error) => Err(error),
             // `wait` has it again in any case.
             Between::Released(released) => Ok((released.relock()?, false)),
-            Between::Gone => Err(why(Refused::Damaged).into()),
+            Between::Gone => Err(ipc_shm::Error::Damaged.into()),
         }
     }
 
@@ -267,7 +267,7 @@ impl Condition {
     /// As [`notify_one`](Condition::notify_one).
     pub fn notify(&self, number: usize) -> Result<()> {
         let system = gate::current()?;
-        self.shared.notify(system, number as u64).map_err(why)?;
+        self.shared.notify(system, number as u64).map_err(ipc_shm::Error::from)?;
         Ok(())
     }
 
@@ -327,16 +327,5 @@ impl<G: Relock> Outer for Between<G> {
             other => other,
         };
         matches!(self, Between::Held(_))
-    }
-}
-
-/// Why a lock inside could not be had.
-#[cold]
-fn why(refused: Refused) -> ipc_shm::Error {
-    match refused {
-        Refused::TooMany => ipc_shm::Error::TooManyLocks,
-        Refused::AlreadyHeld => ipc_shm::Error::AlreadyHeld,
-        Refused::Lost => ipc_shm::Error::Lost,
-        _ => ipc_shm::Error::Damaged,
     }
 }
