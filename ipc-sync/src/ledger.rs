@@ -24,6 +24,7 @@
 //! | while it enters, or is being cleared | the next to have the lock | the entry is free or whole, either way |
 //! | who looks after the dead | the others, 100 ms later | they do |
 //! | a fork's copy of a process that has something | | it is another process: it has nothing |
+//! | a process whose number another has by now | that one, too | they are two: it is given back as any other's |
 
 use std::time::{Duration, Instant};
 
@@ -196,9 +197,14 @@ impl Ledger {
         self.entries().iter().filter(is_other).max_by_key(|entry| entry.count())
     }
 
-    /// Whether other processes have entries. Without the lock, too.
+    /// Whether other processes have entries; one of the same number that has died is another. Without the lock, too: what is read while somebody enters is another's.
     fn has_others(&self, me: &Person) -> bool {
-        self.entries().iter().any(|entry| ![0, me.life.pid].contains(&entry.pid.load(SeqCst)))
+        let is_other = |entry: &Entry| match entry.pid.load(SeqCst) {
+            0 => false,
+            pid if pid == me.life.pid && mutant::is("a process is its number") => false,
+            pid => pid != me.life.pid || entry.started.load(SeqCst) != me.life.started,
+        };
+        self.entries().iter().any(is_other)
     }
 
     /// The dead among the others. Without the lock: it asks the system.
@@ -330,6 +336,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn one_of_the_same_number_is_another() {
+        let ledger = Ledger::new();
+        let [first, second] = [5, 6].map(|started| Person { life: Life { pid: 1, started }, clock: 1 });
+        assert!(matches!(ledger.enter(&first), Ok(Entered::New(_))) && !ledger.has_others(&first));
+        assert!(ledger.has_others(&second), "it would not look whether the first lives");
+        assert!(matches!(ledger.enter(&second), Ok(Entered::Second(_))));
+        assert!(ledger.has_others(&first) && ledger.has_others(&second));
+    }
 
     #[test]
     fn another_time_namespace_is_told_so() {
