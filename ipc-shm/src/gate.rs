@@ -271,7 +271,7 @@ fn sleep<S: System, W: State, T>(
     }
 }
 
-/// Changes the state, and wakes so many of those who sleep at the gate, at most.
+/// Changes the state, and wakes so many of those who sleep at the gate, at most: one at least.
 ///
 /// In a signal handler, too: nothing here waits, and what was announced before is announced again afterwards.
 pub fn change<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> R) -> R {
@@ -319,5 +319,6 @@ fn attempt_with<S: System, R>(
 fn take_off<S: System>(system: &S, gate: &Node, most: u32) {
     gate.word.swap(0, SeqCst);
     system.crash_point("gate: mark taken");
-    system.wake(&gate.word, most);
+    // The mark stood for all who sleep: who is woken puts it back.
+    system.wake(&gate.word, most.max(1));
 }

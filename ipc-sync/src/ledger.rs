@@ -72,7 +72,7 @@ impl Entry {
         (pid != 0).then(|| Life { pid, started: self.started.load(Acquire) })
     }
 
-    /// How much the process has.
+    /// How much the process has. Who is to store something that depends on it reads it once.
     pub(crate) fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
@@ -190,11 +190,20 @@ impl Ledger {
         self.entries().iter().map(|entry| u64::from(entry.count())).sum()
     }
 
-    /// The entry with the largest count but for the caller's.
-    pub(crate) fn largest(&self, but: Option<&Entry>) -> Option<&Entry> {
-        let is_other =
-            |entry: &&Entry| !but.is_some_and(|but| std::ptr::eq(but, *entry)) && entry.count() > 0;
-        self.entries().iter().filter(is_other).max_by_key(|entry| entry.count())
+    /// How much all have together but for the caller.
+    pub(crate) fn sum_of_others(&self, but: Option<&Entry>) -> u64 {
+        self.others(but).map(|(_, count)| u64::from(count)).sum()
+    }
+
+    /// The entry with the largest count but for the caller's, and that count, which is not 0.
+    pub(crate) fn largest(&self, but: Option<&Entry>) -> Option<(&Entry, u32)> {
+        self.others(but).filter(|(_, count)| *count > 0).max_by_key(|(_, count)| *count)
+    }
+
+    /// Each with its count as it was when it was read: others may write there at any time.
+    fn others(&self, but: Option<&Entry>) -> impl Iterator<Item = (&Entry, u32)> {
+        let is_other = move |entry: &&Entry| !but.is_some_and(|but| std::ptr::eq(but, *entry));
+        self.entries().iter().filter(is_other).map(|entry| (entry, entry.count()))
     }
 
     /// Whether other processes have entries; one of the same number that has died is another. Without the lock, too: what is read while somebody enters is another's.

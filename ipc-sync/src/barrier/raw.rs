@@ -340,10 +340,11 @@ impl<S: System, P: People> Caller<'_, S, P> {
         self.surely(|| {
             let barrier = self.barrier;
             let passed = phase(self.state()) == PASSED;
-            let entry = barrier.ledger.find(self.me.life).filter(|entry| entry.count() > 0);
-            let entry =
-                entry.ok_or_else(|| Error::corrupt("a barrier does not know of one who waits at it"))?;
-            entry.set(entry.count() - 1);
+            let entry = barrier.ledger.find(self.me.life);
+            let (entry, left) = entry
+                .and_then(|entry| Some((entry, entry.count().checked_sub(1)?)))
+                .ok_or_else(|| Error::corrupt("a barrier does not know of one who waits at it"))?;
+            entry.set(left);
             self.system.crash_point("barrier: stood up");
             self.gone(1);
             Ok(passed)

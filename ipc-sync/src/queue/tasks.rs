@@ -86,12 +86,13 @@ impl Tasks {
     pub(crate) fn done<S: System>(&self, system: &S) -> Result<()> {
         let me = Here.this()?;
         self.locked(system, || {
-            let entry = self.ledger.find(me.life).filter(|entry| entry.count() > 0);
-            let entry = entry.ok_or_else(|| {
+            let entry = self.ledger.find(me.life);
+            let entry = entry.and_then(|entry| Some((entry, entry.count().checked_sub(1)?)));
+            let (entry, left) = entry.ok_or_else(|| {
                 Error::invalid("one item done more", "this process has taken none that it is not done with")
             })?;
             gate::update(system, &self.gate, u32::MAX, || {
-                entry.set(entry.count() - 1);
+                entry.set(left);
                 (true, self.changes.fetch_add(1, AcqRel))
             });
             Ok(())
