@@ -5,9 +5,12 @@ use ipc_core::primitive::{MODEL, mutant};
 use ipc_shm::gate::{Node, System};
 use ipc_shm::modelled::word::{self, Refused, Taken};
 
+use crate::lifeline::LOOK;
 use crate::{Error, Result};
 
 /// Does `what` with the lock, after `repair` where an owner died or panicked; `None`: the time was over before the lock was free. If `what` panics, the next repairs.
+///
+/// Who does not wait at all waits for those dozens of instructions all the same, and gives up after [`LOOK`]: somebody was stopped there.
 ///
 /// # Errors
 /// That the lock cannot be taken, or those of `what`.
@@ -19,7 +22,13 @@ pub(crate) fn locked<S: System, R>(
     repair: impl FnOnce() -> Result<()>,
     what: impl FnOnce() -> Result<R>,
 ) -> Result<Option<R>> {
-    match word::take(system, lock, until) {
+    let taken = if word::take_at_once(system, lock, || true) {
+        Ok(Taken::Whole)
+    } else {
+        let until = if until == Until::Now { Until::after(LOOK) } else { until };
+        word::take_in_full(system, lock, until, &|| true)
+    };
+    match taken {
         Ok(Taken::Whole) => {}
         Ok(Taken::OwnerDied(_) | Taken::Panicked) => {
             let told = Unfinished { system, lock, free: word::hand_on };

@@ -24,6 +24,7 @@
 //! | while it enters, or is being cleared | the next to have the lock | the entry is free or whole, either way |
 //! | who looks after the dead | the others, 100 ms later | they do |
 //! | a fork's copy of a process that has something | | it is another process: it has nothing |
+//! | a program, its process executes another (`exec`) | nobody | number and start stay: the process lives, and has what it had |
 //! | a process whose number another has by now | that one, too | they are two: it is given back as any other's |
 
 use std::time::{Duration, Instant};

@@ -1,16 +1,19 @@
-//! Ledgers in which another process writes as it likes while others work: each call comes to an end, with an error perhaps, and leaves the lock inside free.
+//! Memory in which another process writes as it likes while others work, or whose lock somebody has who does not go on: each call comes to an end, with an error perhaps, and
+//! leaves the lock inside free.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::{Child, Context, Signal};
 use ipc_shm::Segment;
 use ipc_sync::raw::{Here, People};
-use ipc_sync::{Barrier, Semaphore};
+use ipc_sync::{Barrier, Error, Semaphore};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
+
+const SHORT: Duration = Duration::from_millis(20);
 
 fn words(segment: &Segment) -> &[AtomicU32] {
     // SAFETY: as long as the segment, which is mapped; its words are atomics in all processes, and any bits are a value.
@@ -79,4 +82,34 @@ fn a_barrier_goes_on() {
     }
     end(scribbler);
     alone.reset().unwrap();
+}
+
+/// Where the lock inside stands, of a semaphore and of a barrier: behind the header, numbers and the gate.
+const LOCK: usize = (128 + 24 + 40) / 4;
+
+fn stay() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Somebody who lives has the lock inside, and does not go on, as one who is stopped there.
+#[test]
+fn who_does_not_wait_gives_up_beside_one_who_is_stopped() {
+    let _leaks = leaks();
+    let (semaphore, barrier) = (Semaphore::new(1).unwrap(), Barrier::new(1).unwrap());
+    let owner = Context::exec().builder().daemon(true).spawn(stay, ()).unwrap();
+    let locks = [semaphore.segment(), barrier.segment()].map(|segment| &words(segment)[LOCK]);
+    for lock in locks {
+        assert_eq!(lock.swap(owner.pid(), Relaxed), 0);
+    }
+    let start = Instant::now();
+    assert!(semaphore.try_acquire().unwrap().is_none());
+    assert!(semaphore.acquire_timeout(SHORT).unwrap().is_none());
+    assert!(matches!(barrier.wait_timeout(SHORT), Err(Error::BrokenBarrier)));
+    assert!(start.elapsed() < GENEROUS && semaphore.available() == 1 && !barrier.is_broken());
+    locks.map(|lock| lock.store(0, Relaxed));
+    assert!(semaphore.try_acquire().unwrap().is_some());
+    assert!(barrier.wait_timeout(GENEROUS).unwrap().is_leader());
+    end(owner);
 }

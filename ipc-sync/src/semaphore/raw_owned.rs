@@ -135,13 +135,8 @@ impl RawSemaphore {
     ) -> Result<Option<bool>> {
         let mut cleared = false;
         loop {
-            let taken = locked(
-                system,
-                &self.lock,
-                patience(until),
-                || self.repair(system),
-                || self.take(system, me, permits),
-            )?;
+            let taken =
+                locked(system, &self.lock, until, || self.repair(system), || self.take(system, me, permits))?;
             match taken {
                 None => return Ok(None),
                 Some(Took::Yes) => return Ok(Some(true)),
@@ -305,7 +300,7 @@ impl RawSemaphore {
             return Ok(0);
         }
         let clear = || self.clear_these(system, &dead);
-        let back = locked(system, &self.lock, patience(until), || self.repair(system), clear)?.unwrap_or(0);
+        let back = locked(system, &self.lock, until, || self.repair(system), clear)?.unwrap_or(0);
         self.bell.ring();
         Ok(back)
     }
@@ -346,11 +341,6 @@ impl RawSemaphore {
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
-}
-
-/// How long to wait for the lock: who does not want to wait for permits waits for those dozens of instructions all the same.
-fn patience(until: Until) -> Until {
-    if until == Until::Now { Until::Forever } else { until }
 }
 
 /// What an attempt has come to.
