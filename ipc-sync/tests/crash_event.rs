@@ -5,12 +5,14 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use ipc_core::primitive::crash::CrashPoints;
 use ipc_core::{Child, Context};
+use ipc_shm::Until;
+use ipc_shm::gate::{self, Node};
 use ipc_shm::raw::{Layout, Shared};
 use ipc_sync::Event;
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
@@ -176,6 +178,64 @@ fn killed_at_points() {
             killer.join().unwrap_or_else(|error| panic!("{point}, {method}, {seed}: {error}"));
             kills(&format!("event, {point}, {method}"), (crash.kills(&point) - before).into());
         }
+    }
+}
+
+/// Raises a flag, is interrupted before it has woken anybody, and sets the event in that.
+fn raise_and_set(flag: Shared<Flag>, event: Event) {
+    gate::change(gate::current().unwrap(), &flag.gate, u32::MAX, || {
+        flag.raised.store(1, SeqCst);
+        // As a handler would that comes just now.
+        event.set();
+    });
+}
+
+/// Something else that is waited for at a gate.
+#[repr(C)]
+struct Flag {
+    gate: Node,
+    raised: AtomicU32,
+}
+
+// SAFETY: `repr(C)`, a gate and an atomic, no pointers; all zero is one that is not raised.
+unsafe impl Layout for Flag {
+    type Item = ();
+    const NAME: &str = "the flag of a test";
+    const VERSION: u32 = 1;
+}
+
+/// Whoever sets an event in the middle of another operation dies of that: those who wait for either get through.
+fn interrupted(point: String) {
+    let points = mine();
+    let _leaks = leaks();
+    for _ in 0..rounds("exec") {
+        let (flag, event) = (Shared::<Flag>::new(0).unwrap(), Event::new().unwrap());
+        let waits = |flag: Shared<Flag>| {
+            let raised = |raised| (raised != 0).then_some(());
+            let system = gate::current().unwrap();
+            gate::wait(system, &flag.gate, &flag.raised, Until::Forever, raised, |_| true).unwrap();
+        };
+        let context = context("exec");
+        let waiters = [
+            start(&context, waits, (flag.clone(),)),
+            start(&context, |event: Event| _ = event.wait(), (event.clone(),)),
+        ];
+        assert!(wait_until(GENEROUS, || waiters.iter().all(|waiter| sleeps(waiter.pid()))));
+        points.arm(&point, 1);
+        bury(start(&context, raise_and_set, (flag, event)));
+        for waiter in waiters {
+            waiter.join_timeout(GENEROUS).unwrap().expect("somebody is left asleep");
+        }
+    }
+}
+
+#[test]
+fn killed_in_what_has_interrupted_another() {
+    let _leaks = leaks();
+    for point in ["gate: changed", "gate: mark taken", "gate: woke"] {
+        let crash = CrashPoints::create(&[point]).unwrap();
+        program(&crash, interrupted, (point.to_owned(),)).join().unwrap();
+        kills(&format!("event, {point}, nested"), crash.kills(point).into());
     }
 }
 

@@ -65,7 +65,8 @@ use raw::RawEvent;
 /// # In a signal handler
 ///
 /// [`set`](Event::set), [`clear`](Event::clear) and [`is_set`](Event::is_set) may be called in one, whatever it has interrupted, a `wait` on the same event included: they allocate nothing, take no
-/// lock, and leave what the interrupted operation had announced to the kernel as it was.
+/// lock, and leave what the interrupted operation had announced to the kernel as it was. If the process is killed in the handler, whoever waits for either of the two is woken; only where it had
+/// just taken or was about to free a lock, some instructions, who waits for the event learns of the set with the next one.
 ///
 /// # When a process dies
 ///
