@@ -271,9 +271,11 @@ fn sleep<S: System, W: State, T>(
     }
 }
 
-/// Changes the state, and wakes so many of those who sleep at the gate, at most: one at least.
+/// Changes the state, and wakes so many of those who sleep at the gate, at most, and `most` is 1 at least: the mark stands for all who sleep, and
+/// who takes it off for nobody leaves them asleep.
 ///
-/// In a signal handler, too: nothing here waits, and what was announced before is announced again afterwards.
+/// In a signal handler, too, of a thread that has been at a gate or a lock before (the first time allocates): nothing here waits, and what was announced before is announced again
+/// afterwards. One who is killed in a change within a change has told the kernel of the inner one alone: then who slept for the other sleeps until something else changes there.
 pub fn change<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> R) -> R {
     attempt(system, gate, most, || (true, change()))
 }
@@ -319,6 +321,5 @@ fn attempt_with<S: System, R>(
 fn take_off<S: System>(system: &S, gate: &Node, most: u32) {
     gate.word.swap(0, SeqCst);
     system.crash_point("gate: mark taken");
-    // The mark stood for all who sleep: who is woken puts it back.
-    system.wake(&gate.word, most.max(1));
+    system.wake(&gate.word, most);
 }

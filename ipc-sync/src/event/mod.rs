@@ -327,3 +327,30 @@ impl<'de> Deserialize<'de> for Event {
         Event::of(shared, bell).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(all(test, not(ipc_loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_forked_copy_counts_nobody_off() {
+        let event = Event::new().unwrap();
+        let counted = [(); 2].map(|()| event.shared.event.count());
+        // SAFETY: the copy drops what it has a copy of, and leaves by `_exit`.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            drop(counted);
+            // SAFETY: ends the copy, and nothing else.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child made above; the status is a local.
+        assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+        assert_eq!(status, 0);
+        assert!(event.shared.event.others_wait(), "one would not pass a wake-up on");
+        drop(counted);
+        assert!(!event.shared.event.others_wait());
+    }
+}
