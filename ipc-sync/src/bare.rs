@@ -4,16 +4,13 @@
 //! interrupted `malloc` must not. What a waker needs is little: a place to announce the gate in, and futex(2). The place is the head of the
 //! robust list that the C library registered when the thread began; the kernel tells where it is
 //! ([get_robust_list(2)](https://man7.org/linux/man-pages/man2/get_robust_list.2.html)), and it stays there as long as the thread lives, in a forked copy
-//! too. What was announced before is announced again afterwards, so a handler may interrupt any other operation at a gate.
+//! too. What was announced before is announced again afterwards, so a handler may interrupt any other operation at a gate or a lock. The kernel looks at one
+//! announcement only, and the handler may be killed as well:
 //!
-//! **A handler may die as well**, and then the kernel knows what was announced last. So before it announces over something, it does what the kernel would do for that:
-//!
-//! | the interrupted operation | its word | what a handler does first |
+//! | what the handler finds announced | while it runs | if it is killed |
 //! |---|---|---|
-//! | owes a wake-up, or was given one, or has changed nothing yet | has no owner | wakes one who sleeps there: one in vain, at the most |
-//! | has just taken a lock, or is about to free it | has one | nothing, and leaves that announced: if the handler dies the lock is marked, and who waits for what it was about to set learns of it with the next set |
-//!
-//! Nobody goes on with the interrupted operation before the handler is through, so once is enough.
+//! | a gate, or a lock that nobody has | one who sleeps there is woken at once, and the handler's gate is announced | who sleeps at the handler's gate is woken |
+//! | a lock that somebody has, perhaps this thread, and not in its list yet | that stays announced | the lock is freed; who sleeps at the handler's gate is not woken if it dies between its change and its wake |
 //!
 //! It also serves who may not enter any more, in a sandbox: a sleep here looks again after 100 ms.
 
@@ -39,9 +36,6 @@ struct Head {
 
 /// From a node's word to the entry that the kernel knows it by.
 const ENTRY: usize = 32;
-
-/// Who has a word, of a lock.
-const OWNER: u32 = ipc_shm::modelled::system::OWNER;
 
 /// How long it sleeps before it looks again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -78,20 +72,6 @@ impl Bare {
         Bare { head: if fits { head } else { ptr::null() } }
     }
 
-    /// Whether what an interrupted operation has announced needs the kernel no more, in the case that this thread dies.
-    #[cold]
-    fn gives_way(&self, announced: usize) -> bool {
-        // By the lowest bit glibc tells mutexes of another kind.
-        let word = (announced & !1).wrapping_sub(ENTRY) as *const AtomicU32;
-        // SAFETY: what is announced is a node of `ipc-shm` or a mutex of glibc, whose word stands so far before its entry, and mapped as long as it is announced.
-        let word = unsafe { &*word };
-        if word.load(Relaxed) & OWNER != 0 {
-            return false;
-        }
-        wake(word, 1);
-        true
-    }
-
     fn pending(&self) -> Option<&AtomicUsize> {
         // SAFETY: null, or the calling thread's head (a `Bare` is used by the thread that made it, at once).
         unsafe { self.head.as_ref() }.map(|head| &head.pending)
@@ -113,11 +93,10 @@ impl System for Bare {
     fn announce(&self, node: &Node) -> usize {
         let Some(pending) = self.pending() else { return 0 };
         let before = pending.load(Relaxed);
-        let entry = ptr::from_ref(&node.word) as usize + ENTRY;
-        if before != 0 && before != entry && !self.gives_way(before) {
+        if before != 0 && !wake_behind(before) {
             return before;
         }
-        pending.store(entry, Relaxed);
+        pending.store(ptr::from_ref(&node.word) as usize + ENTRY, Relaxed);
         // The kernel looks at what this thread has done in the order of its instructions.
         compiler_fence(SeqCst);
         before
@@ -175,6 +154,19 @@ impl System for Bare {
     fn crash_point(&self, name: &'static str) {
         crate::crash::reached(name);
     }
+}
+
+/// Wakes one who sleeps on an announced word, if that has no owner; whether it has none.
+#[cold]
+fn wake_behind(entry: usize) -> bool {
+    let word = entry.wrapping_sub(ENTRY) as *const AtomicU32;
+    // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
+    let word = unsafe { &*word };
+    let free = word.load(Relaxed) & libc::FUTEX_TID_MASK as u32 == 0;
+    if free {
+        wake(word, 1);
+    }
+    free
 }
 
 fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {

@@ -5,15 +5,15 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use ipc_core::primitive::crash::CrashPoints;
 use ipc_core::{Child, Context};
-use ipc_shm::Until;
-use ipc_shm::gate::{self, Node};
 use ipc_shm::raw::{Layout, Shared};
+use ipc_shm::{Until, gate};
 use ipc_sync::Event;
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
@@ -181,64 +181,6 @@ fn killed_at_points() {
     }
 }
 
-/// Raises a flag, is interrupted before it has woken anybody, and sets the event in that.
-fn raise_and_set(flag: Shared<Flag>, event: Event) {
-    gate::change(gate::current().unwrap(), &flag.gate, u32::MAX, || {
-        flag.raised.store(1, SeqCst);
-        // As a handler would that comes just now.
-        event.set();
-    });
-}
-
-/// Something else that is waited for at a gate.
-#[repr(C)]
-struct Flag {
-    gate: Node,
-    raised: AtomicU32,
-}
-
-// SAFETY: `repr(C)`, a gate and an atomic, no pointers; all zero is one that is not raised.
-unsafe impl Layout for Flag {
-    type Item = ();
-    const NAME: &str = "the flag of a test";
-    const VERSION: u32 = 1;
-}
-
-/// Whoever sets an event in the middle of another operation dies of that: those who wait for either get through.
-fn interrupted(point: String) {
-    let points = mine();
-    let _leaks = leaks();
-    for _ in 0..rounds("exec") {
-        let (flag, event) = (Shared::<Flag>::new(0).unwrap(), Event::new().unwrap());
-        let waits = |flag: Shared<Flag>| {
-            let raised = |raised| (raised != 0).then_some(());
-            let system = gate::current().unwrap();
-            gate::wait(system, &flag.gate, &flag.raised, Until::Forever, raised, |_| true).unwrap();
-        };
-        let context = context("exec");
-        let waiters = [
-            start(&context, waits, (flag.clone(),)),
-            start(&context, |event: Event| _ = event.wait(), (event.clone(),)),
-        ];
-        assert!(wait_until(GENEROUS, || waiters.iter().all(|waiter| sleeps(waiter.pid()))));
-        points.arm(&point, 1);
-        bury(start(&context, raise_and_set, (flag, event)));
-        for waiter in waiters {
-            waiter.join_timeout(GENEROUS).unwrap().expect("somebody is left asleep");
-        }
-    }
-}
-
-#[test]
-fn killed_in_what_has_interrupted_another() {
-    let _leaks = leaks();
-    for point in ["gate: changed", "gate: mark taken", "gate: woke"] {
-        let crash = CrashPoints::create(&[point]).unwrap();
-        program(&crash, interrupted, (point.to_owned(),)).join().unwrap();
-        kills(&format!("event, {point}, nested"), crash.kills(point).into());
-    }
-}
-
 /// A setter's life.
 fn set_and_clear(event: Event, book: Shared<Book>) {
     loop {
@@ -278,5 +220,86 @@ fn killed_at_random_instants() {
         }
         room.end();
         kills(&format!("event, random instant, {method}"), dead);
+    }
+}
+
+/// Raised once: a primitive of somebody's own, at a gate.
+#[repr(C)]
+struct Flag {
+    gate: gate::Node,
+    raised: AtomicU32,
+}
+
+// SAFETY: as the book.
+unsafe impl Layout for Flag {
+    type Item = ();
+    const NAME: &str = "a flag of a test";
+    const VERSION: u32 = 1;
+}
+
+static HANDLED: OnceLock<Event> = OnceLock::new();
+
+extern "C" fn sets(_signal: i32) {
+    if let Some(event) = HANDLED.get() {
+        event.set();
+    }
+}
+
+/// Raises the flag; in the midst of that a signal's handler sets the event.
+fn raise(flag: Shared<Flag>, event: Event) {
+    HANDLED.set(event).unwrap();
+    // SAFETY: the handler does what a handler may.
+    unsafe { libc::signal(libc::SIGUSR1, sets as *const () as usize) };
+    gate::change(gate::current().unwrap(), &flag.gate, u32::MAX, || {
+        flag.raised.store(1, SeqCst);
+        // SAFETY: to this thread, which runs the handler before this returns.
+        unsafe { libc::raise(libc::SIGUSR1) };
+    });
+}
+
+fn waits_for_flag(flag: Shared<Flag>) {
+    let raised = |raised| (raised != 0).then_some(());
+    gate::wait(gate::current().unwrap(), &flag.gate, &flag.raised, Until::Forever, raised, |_| true).unwrap();
+}
+
+/// The kernel looks at one announcement, and here are two: the handler's, and that of what it has interrupted.
+fn kill_handlers(method: String, point: String, nth: u32, rounds: u32) {
+    let points = mine();
+    let _leaks = leaks();
+    let context = context(&method);
+    for _ in 0..rounds {
+        let (flag, event) = (Shared::<Flag>::new(0).unwrap(), Event::new().unwrap());
+        let waiters: Vec<_> =
+            (0..WAITERS).map(|_| start(&context, waits_for_flag, (flag.clone(),))).collect();
+        let of_event = start(&context, |event: Event| event.wait(), (event.clone(),));
+        let all = || waiters.iter().chain([&of_event]).all(|waiter| sleeps(waiter.pid()));
+        assert!(wait_until(GENEROUS, all), "somebody does not come");
+        points.arm(&point, nth);
+        bury(start(&context, raise, (flag.clone(), event.clone())));
+        assert_eq!((flag.raised.load(SeqCst), victims::all_end(waiters)), (1, 0));
+        if point == "gate: about to change" {
+            event.set();
+        }
+        assert_eq!(victims::all_end(vec![of_event]), 0);
+    }
+}
+
+#[test]
+fn handlers_killed_amid_what_they_interrupt() {
+    let _leaks = leaks();
+    let all = ["gate: about to change", "gate: changed"];
+    let crash = CrashPoints::create(&all).unwrap();
+    for method in METHODS {
+        // The interrupted change has come to the first of them already, and not yet to the second.
+        for (point, nth) in [("gate: about to change", 2), ("gate: changed", 1)] {
+            let before = crash.kills(point);
+            let killer = program(
+                &crash,
+                kill_handlers,
+                (method.to_owned(), point.to_owned(), nth, rounds(method).div_ceil(4)),
+            );
+            killer.join().unwrap_or_else(|error| panic!("{point}, {method}: {error}"));
+            kills(&format!("a handler at {point}, {method}"), (crash.kills(point) - before).into());
+        }
     }
 }

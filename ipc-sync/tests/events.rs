@@ -5,9 +5,9 @@
 mod support;
 
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context as Waking, Waker};
 use std::time::{Duration, Instant};
 
@@ -113,23 +113,35 @@ fn a_handler_interrupts_operations_at_gates() {
         handle(&event);
         // SAFETY: the calling thread's number.
         let me = unsafe { libc::pthread_self() };
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = over.clone();
         let storm = std::thread::spawn(move || {
-            for _ in 0..2_000 {
+            // The last one, whenever that is, comes after the last `clear`.
+            loop {
+                let last = ends.load(SeqCst);
                 // SAFETY: that thread joins this one before it ends.
                 unsafe { libc::pthread_kill(me, libc::SIGUSR1) };
+                if last {
+                    return;
+                }
                 std::thread::sleep(Duration::from_micros(30));
             }
         });
-        for turn in 0..turns {
+        // As many turns as the watcher counts, and more until it was interrupted often enough.
+        let mut turn = 0;
+        while turn < turns || RUNS.load(SeqCst) < 1_000 {
             count.fetch_add(1, SeqCst);
             drop(std::hint::black_box(vec![turn; 3]));
             if turn % 16 == 0 {
                 event.clear();
                 event.wait_timeout(Duration::from_micros(20));
             }
+            turn += 1;
         }
+        over.store(true, SeqCst);
         storm.join().unwrap();
-        event.is_set() && RUNS.load(SeqCst) > 100
+        // The last signal may still be on its way.
+        wait_until(GENEROUS, || event.is_set())
     };
     let interrupted = spawn(life, (event.clone(), count, turns)).unwrap();
     assert!(interrupted.join().unwrap());

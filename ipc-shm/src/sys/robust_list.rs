@@ -33,9 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, compiler_
 use ipc_core::primitive::process::Incarnation;
 
 use crate::lock::mirror::Mirror;
-#[cfg(feature = "crash-points")]
-use crate::lock::system::OWNER;
-use crate::lock::system::{Node, WORD_OFFSET};
+use crate::lock::system::{Node, OWNER, WORD_OFFSET};
 
 /// As many as the kernel looks at (`ROBUST_LIST_LIMIT`), less the anchor.
 pub(crate) const MOST: usize = 2048 - 1;
@@ -269,10 +267,15 @@ impl Thread {
         self.process.load(Relaxed)
     }
 
-    /// Announces a node; gives what was announced before.
+    /// Announces a node; gives what was announced before. The kernel does not look at that any more until this is retracted: so one who sleeps
+    /// there is woken for it, as the kernel would.
     #[inline]
     pub(crate) fn announce(&self, node: &Node) -> Announced {
-        self.head().announce(node)
+        let announced = self.head().announce(node);
+        if announced.before != 0 {
+            wake_behind(announced.before);
+        }
+        announced
     }
 
     #[inline]
@@ -421,6 +424,17 @@ impl Node {
     fn points_at(&self, behind: usize) -> bool {
         compiler_fence(SeqCst);
         self.next.load(Relaxed) == behind
+    }
+}
+
+/// Wakes one who sleeps on an announced word without owner.
+#[cold]
+fn wake_behind(entry: usize) {
+    let word = entry.wrapping_add_signed(WORD_OFFSET) as *const AtomicU32;
+    // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
+    let word = unsafe { &*word };
+    if word.load(Relaxed) & OWNER == 0 {
+        super::kernel::wake(word, 1);
     }
 }
 
