@@ -108,7 +108,7 @@ fn who_does_not_wait_gives_up_beside_one_who_is_stopped() {
     assert!(semaphore.acquire_timeout(SHORT).unwrap().is_none());
     assert!(matches!(barrier.wait_timeout(SHORT), Err(Error::BrokenBarrier)));
     assert!(start.elapsed() < GENEROUS && semaphore.available() == 1 && !barrier.is_broken());
-    locks.map(|lock| lock.store(0, Relaxed));
+    locks.into_iter().for_each(|lock| lock.store(0, Relaxed));
     assert!(semaphore.try_acquire().unwrap().is_some());
     assert!(barrier.wait_timeout(GENEROUS).unwrap().is_leader());
     end(owner);
