@@ -275,7 +275,8 @@ fn sleep<S: System, W: State, T>(
     }
 }
 
-/// Changes the state, and wakes so many of those who sleep at the gate, at most.
+/// Changes the state, and wakes so many of those who sleep at the gate, at most, and `most` is 1 at least: the mark stands for all who sleep, and
+/// who takes it off for nobody leaves them asleep.
 ///
 /// In a signal handler, too, of a thread that has called [`current`] before (the first call allocates): nothing here waits, and what was announced before is
 /// announced again afterwards.
