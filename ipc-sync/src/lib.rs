@@ -73,6 +73,8 @@
 //! | who makes the value of a `OnceLock` | the kernel, at once | it is not set; the next makes it |
 //! | who waits anywhere, or was just woken | the kernel, at once | the next is woken |
 //!
+//! A forked child (`Context::fork`, `Builder::fork`) has the ends of queues and rings that it was given, and keeps no others open.
+//!
 //! Each type's documentation has the whole of its table. Two mechanisms carry it, both of `ipc-shm`: *robust locks*, whose dead owner the kernel tells of, and *gates*
 //! ([`ipc_shm::gate`]), at which a wake-up is not lost with the one it was given to, nor with the one who owed it. What belongs to a *process* and not
 //! to a thread (a permit, a seat at a barrier) is entered in a ledger of processes (`ledger.rs`); whoever depends on it looks ten times a second whether
