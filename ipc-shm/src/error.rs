@@ -175,6 +175,7 @@ impl Error {
             Refused::TooDeep => Error::TooDeep,
             Refused::Lost => Error::Lost,
             Refused::Freed => Error::Freed,
+            Refused::Copied => unsupported("the thread is a forked copy of the one that began".into()),
             Refused::Damaged => Error::Damaged,
             Refused::NoRobustList(errno) => unsupported(format!(
                 "get_robust_list: {}; a sandbox may refuse it",

@@ -21,7 +21,7 @@
 //!     match num.lock() {
 //!         Ok(mut num) => *num += 1.0,
 //!         Err(LockError::OwnerDied(died)) => *died.recover() = 0.0,    // died.pid() says who
-//!         Err(error) => return Err(ipc_shm::Error::from(error).into()),
+//!         Err(error) => return Err(error.into()),
 //!     }
 //!     Ok(())
 //! }
@@ -120,7 +120,7 @@ pub use list::{Items, ShareableList};
 pub use lock::error::{LockError, OwnerDied, Poisoned};
 pub use lock::guard::{Guard, Guarded, Locking, Released, ReleasedGuard, Relock};
 pub use lock::handle::Lock;
-pub use lock::recursive::{RLock, RLockGuard, ReleasedRLock};
+pub use lock::recursive::{RLock, RLockGuard, RLocking, ReleasedRLock};
 #[cfg(feature = "named")]
 pub use named::{memory::SharedMemory, scope::SharedMemoryScope};
 pub use object::{Home, Placed};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 
-use crate::{RLock, RLockGuard, RawArray, RawValue, Result};
+use crate::{RLock, RLocking, RawArray, RawValue, Result};
 
 /// A [`RawValue`] or a [`RawArray`], and an [`RLock`] that each operation takes. Python's `synchronized(obj, lock)`, and `Value(…, lock=RLock())`.
 ///
@@ -50,7 +50,7 @@ use crate::{RLock, RLockGuard, RawArray, RawValue, Result};
 ///
 /// | who dies | what happens |
 /// |---|---|
-/// | who has the lock | the next to take it is told, once ([`Error::OwnerDied`](crate::Error::OwnerDied)): what stands here may be half changed. The lock is free then, and goes on |
+/// | who has the lock | the next to take it is told ([`LockError::OwnerDied`](crate::LockError::OwnerDied)): what stands here may be half changed. So is whoever comes after that, until one has repaired it and says so ([`recover`](crate::LockError::recover)): `object.lock().or_else(LockError::recover)?` |
 /// | who waits for it, or has just been woken | the next is woken |
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(deserialize = "R: Deserialize<'de>"))]
@@ -89,7 +89,7 @@ impl<R: Raw> Synchronized<R> {
     ///
     /// # Errors
     /// As [`RLock::lock`].
-    pub fn lock(&self) -> Result<RLockGuard<'_>> {
+    pub fn lock(&self) -> RLocking<'_> {
         self.lock.lock()
     }
 
@@ -97,7 +97,7 @@ impl<R: Raw> Synchronized<R> {
     ///
     /// # Errors
     /// As [`RLock::try_lock`].
-    pub fn try_lock(&self) -> Result<RLockGuard<'_>> {
+    pub fn try_lock(&self) -> RLocking<'_> {
         self.lock.try_lock()
     }
 
@@ -105,7 +105,7 @@ impl<R: Raw> Synchronized<R> {
     ///
     /// # Errors
     /// As [`RLock::lock_timeout`].
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<RLockGuard<'_>> {
+    pub fn lock_timeout(&self, timeout: Duration) -> RLocking<'_> {
         self.lock.lock_timeout(timeout)
     }
 
@@ -113,7 +113,7 @@ impl<R: Raw> Synchronized<R> {
     ///
     /// # Errors
     /// As [`RLock::lock_deadline`].
-    pub fn lock_deadline(&self, deadline: Instant) -> Result<RLockGuard<'_>> {
+    pub fn lock_deadline(&self, deadline: Instant) -> RLocking<'_> {
         self.lock.lock_deadline(deadline)
     }
 

@@ -265,7 +265,7 @@ fn locks_of_an_arena() {
     drop((guard, twice));
     arena.free(&lock).unwrap();
     arena.free(&recursive).unwrap();
-    assert!(matches!(recursive.lock(), Err(Error::Freed)));
+    assert!(matches!(recursive.lock(), Err(LockError::Error(Error::Freed))));
     // A kind of its own: neither passes for the other.
     let (tx, rx) = pipe::<Lock>().unwrap();
     tx.send(Lock::new_with(&arena).unwrap()).unwrap();
@@ -417,7 +417,7 @@ fn a_stale_recursive_lock_leaves_alone_what_stands_there_now() {
     arena.free(&stale).unwrap();
     let value = Value::new_with(1_u64, &arena).unwrap();
     let guard = value.lock().unwrap();
-    assert!(matches!(stale.lock(), Err(Error::Freed)));
+    assert!(matches!(stale.lock(), Err(LockError::Error(Error::Freed))));
     assert_eq!((stale.depth(), stale.is_locked(), stale.owner()), (0, false, None));
     let other = value.clone();
     let thread = std::thread::spawn(move || matches!(other.try_lock(), Err(LockError::WouldBlock)));

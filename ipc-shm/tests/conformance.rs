@@ -37,7 +37,7 @@ mod bodies {
         pub(crate) fn rlock(start: Start) {
             let lock = RLock::new().unwrap();
             let guards = [(); 3].map(|()| lock.lock().unwrap());
-            let busy = |lock: RLock| matches!(lock.try_lock(), Err(Error::WouldBlock));
+            let busy = |lock: RLock| matches!(lock.try_lock(), Err(LockError::WouldBlock));
             let left = |lock: RLock| lock.is_locked();
             for (at, guard) in guards.into_iter().enumerate() {
                 assert_eq!(lock.depth() as usize, 3 - at);
@@ -168,7 +168,7 @@ mod bodies {
             let guard = value.lock().unwrap();
             assert_eq!((lock.depth(), value.rlock().depth()), (1, 1));
             let busy = |value: Synchronized<RawValue<i32>>| {
-                matches!(value.try_lock(), Err(Error::WouldBlock)) && value.raw().get() == 5
+                matches!(value.try_lock(), Err(LockError::WouldBlock)) && value.raw().get() == 5
             };
             assert!(in_child!(start, busy, (value.clone(),)));
             drop(guard);

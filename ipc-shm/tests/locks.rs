@@ -61,11 +61,46 @@ fn the_next_is_told_of_a_killed_owner() {
 }
 
 #[test]
-fn what_is_not_repaired_is_lost() {
+fn whoever_comes_is_told_until_one_has_repaired_it() {
+    let _leaks = leaks();
+    let value = Value::new([0_u32, 0]).unwrap();
+    let pid = kill_an_owner(&Context::exec(), &value);
+    let told = || assert_eq!(value.lock().unwrap_err().pid(), Some(pid));
+    told();
+    // As people are used to look at errors.
+    if let Ok(guard) = value.lock() {
+        panic!("{guard:?}");
+    }
+    told();
+    assert!(value.lock().ok().is_none() && value.lock().is_err());
+    assert!(value.lock().map_err(|error| error.to_string()).unwrap_err().contains(&pid.to_string()));
+    told();
+    let question_mark = || -> Result<(), Box<dyn std::error::Error>> {
+        value.lock()?[0] += 1;
+        Ok(())
+    };
+    assert!(question_mark().unwrap_err().to_string().contains(&pid.to_string()));
+    let question_mark = || -> ipc_shm::Result<()> {
+        value.lock()?[0] += 1;
+        Ok(())
+    };
+    assert!(matches!(question_mark(), Err(Error::OwnerDied { pid: died }) if died == pid));
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(value.lock().unwrap())));
+    panics.unwrap_err();
+    told();
+    let elsewhere = |value: Value<[u32; 2]>| value.try_lock().unwrap_err().pid();
+    assert_eq!(Context::exec().spawn(elsewhere, (value.clone(),)).unwrap().join().unwrap(), Some(pid));
+    assert_eq!(*value.lock().or_else(LockError::recover).unwrap(), [1, 0]);
+    assert!(value.lock().is_ok());
+}
+
+#[test]
+fn what_is_given_up_is_lost() {
     let _leaks = leaks();
     let value = Value::new([0_u32, 0]).unwrap();
     kill_an_owner(&Context::exec(), &value);
-    drop(value.lock().unwrap_err());
+    let Err(LockError::OwnerDied(died)) = value.lock() else { panic!("nobody was told") };
+    died.abandon();
     assert!(matches!(value.lock(), Err(LockError::Lost)));
     assert!(matches!(value.get(), Err(Error::Lost)));
     let elsewhere = |value: Value<[u32; 2]>| matches!(value.try_lock(), Err(LockError::Lost));
@@ -259,7 +294,7 @@ fn a_lock_by_itself() {
 fn a_recursive_lock() {
     let _leaks = leaks();
     let lock = RLock::new().unwrap();
-    let busy = |lock: RLock| matches!(lock.try_lock(), Err(Error::WouldBlock));
+    let busy = |lock: RLock| matches!(lock.try_lock(), Err(LockError::WouldBlock));
     let elsewhere = || Context::exec().spawn(busy, (lock.clone(),)).unwrap().join().unwrap();
     let outer = lock.lock().unwrap();
     let inner = lock.try_lock().unwrap();
@@ -269,12 +304,12 @@ fn a_recursive_lock() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             assert_eq!(lock.depth(), 0);
-            assert!(matches!(lock.lock_timeout(Duration::from_millis(20)), Err(Error::TimedOut)));
+            assert!(matches!(lock.lock_timeout(Duration::from_millis(20)), Err(LockError::TimedOut)));
         });
     });
     drop(inner);
     assert_eq!((lock.depth(), lock.is_locked(), elsewhere()), (0, false, false));
-    // Its owner dies at some depth: the next is told once, and begins from the beginning.
+    // Its owner dies at some depth: the next is told, and begins from the beginning. Who is told need not repair anything, and then the next is told as well.
     let die = |lock: RLock| -> () {
         let _guards = [lock.lock().unwrap(), lock.lock().unwrap()];
         std::process::abort();
@@ -282,11 +317,42 @@ fn a_recursive_lock() {
     let child = Context::exec().spawn(die, (lock.clone(),)).unwrap();
     let pid = child.pid();
     child.join().unwrap_err();
-    assert!(matches!(lock.lock(), Err(Error::OwnerDied { pid: died }) if died == pid));
-    let guard = lock.lock().unwrap();
-    assert_eq!(lock.depth(), 1);
-    drop(guard);
+    for _ in 0..3 {
+        let told = lock.lock().unwrap_err();
+        assert_eq!((told.pid(), lock.depth()), (Some(pid), 1));
+    }
+    let told = lock.lock().unwrap_err();
+    let inner = lock.lock().unwrap();
+    assert_eq!(lock.depth(), 2, "who has it was told");
+    drop(told);
+    drop(inner);
+    // Who is told dies of it.
+    let die = |lock: RLock| -> () {
+        let _told = lock.lock().unwrap_err();
+        std::process::abort();
+    };
+    let child = Context::exec().spawn(die, (lock.clone(),)).unwrap();
+    let second = child.pid();
+    child.join().unwrap_err();
+    let guard = lock.lock().unwrap_err();
+    assert_eq!(guard.pid(), Some(second));
+    drop(guard.recover().unwrap());
+    assert_eq!(lock.depth(), 0);
+    drop(lock.lock().unwrap());
     assert!(!lock.is_locked());
+    // Who panics with it tells the next, until one has recovered it.
+    std::thread::scope(|scope| {
+        let panics = scope.spawn(|| {
+            let _guard = lock.lock().unwrap();
+            panic!("with the lock");
+        });
+        panics.join().unwrap_err();
+    });
+    for _ in 0..2 {
+        assert!(matches!(lock.lock(), Err(LockError::Poisoned(_))));
+    }
+    drop(lock.lock().or_else(LockError::recover).unwrap());
+    assert!(lock.lock().is_ok());
 }
 
 /// Bytes of a hostile peer in the lock itself: errors, and nobody waits longer than the timeout.
@@ -385,8 +451,52 @@ fn given_back_for_a_while_and_taken_again() {
         std::process::abort();
     };
     let _: ipc_core::Error = Context::exec().spawn(die, (lock.clone(),)).unwrap().join().unwrap_err();
-    assert!(matches!(released.relock(), Err(ipc_shm::Error::OwnerDied { .. })));
+    let Err(LockError::OwnerDied(died)) = released.relock() else { panic!("nobody was told") };
+    assert_eq!(lock.depth(), 2);
+    drop(died.recover());
     assert_eq!(lock.depth(), 1, "the outer one is held still");
     drop(outer);
+    assert!(lock.lock().is_ok());
     assert!(!lock.is_locked());
+}
+
+thread_local! {
+    static KEPT: std::cell::RefCell<Option<ipc_shm::Guard<'static, u64>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A guard that a thread-local keeps is dropped by the thread's last destructors, after the crate's own have run.
+#[test]
+fn a_guard_that_goes_with_its_thread_frees_the_lock() {
+    let value: &'static Value<u64> = Box::leak(Box::new(Value::new(0).unwrap()));
+    let thread = std::thread::spawn(|| {
+        // First, so that it goes last.
+        KEPT.with(|_| ());
+        let mut guard = value.lock().unwrap();
+        *guard = 1;
+        KEPT.with(|kept| *kept.borrow_mut() = Some(guard));
+    });
+    thread.join().unwrap();
+    assert_eq!(*value.lock().unwrap(), 1);
+}
+
+/// What a thread was ended with is its own, and then nobody's: it does not keep memory from being frozen.
+#[test]
+fn a_lock_whose_thread_is_gone_keeps_nothing_mapped() {
+    let value = Value::new(0_u64).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::mem::forget(value.lock().unwrap()));
+    });
+    drop(value.lock().or_else(LockError::recover).unwrap());
+    let segment = value.segment().clone();
+    drop(value);
+    // A joined thread may be there for a moment.
+    let mut left = Some(segment);
+    let frozen = || match left.take().unwrap().freeze() {
+        Ok(_) => true,
+        Err(error) => {
+            left = error.into_segment();
+            false
+        }
+    };
+    assert!(wait_until(GENEROUS, frozen));
 }

@@ -8,7 +8,8 @@ use std::ops::Bound;
 use ipc_core::{Context, Descriptor, Signal};
 use ipc_shm::modelled::scribble;
 use ipc_shm::{
-    Arena, Array, Atomic, Error, Pod, RLock, RawArray, RawValue, Segment, Synchronized, Value, Zeroable,
+    Arena, Array, Atomic, Error, LockError, Pod, RLock, RawArray, RawValue, Segment, Synchronized, Value,
+    Zeroable,
 };
 use ipc_testkit::leaks;
 
@@ -201,7 +202,7 @@ fn synchronized_values_and_arrays() {
     let guard = array.lock().unwrap();
     assert_eq!((value.rlock().depth(), value.rlock().is_locked()), (1, true));
     let elsewhere = |value: Synchronized<RawValue<u64>>, copy: Synchronized<RawArray<u8>>| {
-        (matches!(value.try_lock(), Err(Error::WouldBlock)), copy.try_lock().is_ok())
+        (matches!(value.try_lock(), Err(LockError::WouldBlock)), copy.try_lock().is_ok())
     };
     for context in contexts() {
         let child = context.spawn(elsewhere, (value.clone(), copy.clone())).unwrap();
@@ -231,7 +232,7 @@ fn children_count_under_a_recursive_lock() {
 
 /// Who has the lock is killed: the next is told once, and then it goes on.
 #[test]
-fn a_killed_owner_is_told_of_once() {
+fn a_killed_owner_is_told_of_until_one_recovers() {
     let _leaks = leaks();
     fn die_with(value: Synchronized<RawValue<u64>>, ready: Descriptor) {
         let mut ready: PipeWriter = ready.into_inner();
@@ -251,7 +252,10 @@ fn a_killed_owner_is_told_of_once() {
         let pid = child.pid();
         assert_eq!(child.join().unwrap_err().signal(), Some(Signal::KILL));
         assert!(matches!(value.set(5), Err(Error::OwnerDied { pid: died }) if died == pid));
+        assert!(matches!(value.get(), Err(Error::OwnerDied { pid: died }) if died == pid));
+        let guard = value.lock().or_else(LockError::recover).unwrap();
         assert_eq!(value.get().unwrap(), 1, "nothing was put in");
+        drop(guard);
         value.set(2).unwrap();
     }
 }

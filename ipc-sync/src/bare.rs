@@ -4,7 +4,13 @@
 //! interrupted `malloc` must not. What a waker needs is little: a place to announce the gate in, and futex(2). The place is the head of the
 //! robust list that the C library registered when the thread began; the kernel tells where it is
 //! ([get_robust_list(2)](https://man7.org/linux/man-pages/man2/get_robust_list.2.html)), and it stays there as long as the thread lives, in a forked copy
-//! too. What was announced before is announced again afterwards, so a handler may interrupt any other operation at a gate.
+//! too. What was announced before is announced again afterwards, so a handler may interrupt any other operation at a gate or a lock. The kernel looks at one
+//! announcement only, and the handler may be killed as well:
+//!
+//! | what the handler finds announced | while it runs | if it is killed |
+//! |---|---|---|
+//! | a gate, or a lock that nobody has | one who sleeps there is woken at once, and the handler's gate is announced | who sleeps at the handler's gate is woken |
+//! | a lock that somebody has, perhaps this thread, and not in its list yet | that stays announced | the lock is freed; who sleeps at the handler's gate is not woken if it dies between its change and its wake |
 //!
 //! It also serves who may not enter any more, in a sandbox: a sleep here looks again after 100 ms.
 
@@ -87,6 +93,9 @@ impl System for Bare {
     fn announce(&self, node: &Node) -> usize {
         let Some(pending) = self.pending() else { return 0 };
         let before = pending.load(Relaxed);
+        if before != 0 && !wake_behind(before) {
+            return before;
+        }
         pending.store(ptr::from_ref(&node.word) as usize + ENTRY, Relaxed);
         // The kernel looks at what this thread has done in the order of its instructions.
         compiler_fence(SeqCst);
@@ -145,6 +154,19 @@ impl System for Bare {
     fn crash_point(&self, name: &'static str) {
         crate::crash::reached(name);
     }
+}
+
+/// Wakes one who sleeps on an announced word, if that has no owner; whether it has none.
+#[cold]
+fn wake_behind(entry: usize) -> bool {
+    let word = entry.wrapping_sub(ENTRY) as *const AtomicU32;
+    // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
+    let word = unsafe { &*word };
+    let free = word.load(Relaxed) & libc::FUTEX_TID_MASK as u32 == 0;
+    if free {
+        wake(word, 1);
+    }
+    free
 }
 
 fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {

@@ -39,7 +39,7 @@ pub(crate) fn locked<S: System, R>(
     done.map(Some)
 }
 
-/// A lock that this thread has, until this is dropped; by a panic, too.
+/// A lock that this thread has, until this is dropped; by a panic, too. In a forked copy of its owner nothing is freed.
 #[derive(Debug)]
 pub(crate) struct Held<'a, S: System> {
     pub(crate) system: &'a S,
@@ -60,8 +60,7 @@ impl<S: System> Drop for Held<'_, S> {
 #[cold]
 pub(crate) fn why(refused: Refused) -> Error {
     match refused {
-        Refused::TooMany => ipc_shm::Error::TooManyLocks.into(),
-        Refused::AlreadyHeld => ipc_shm::Error::AlreadyHeld.into(),
+        Refused::TooMany | Refused::AlreadyHeld | Refused::Copied => ipc_shm::Error::from(refused).into(),
         refused => Error::corrupt(format!("the lock inside says {refused:?}")),
     }
 }

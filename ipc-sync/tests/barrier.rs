@@ -82,6 +82,26 @@ fn a_panic_of_the_action_breaks_it() {
     assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
 }
 
+/// It passed in its parent's place.
+#[test]
+fn a_copy_forked_by_the_action_passes_nothing() {
+    let _leaks = leaks();
+    let barrier = Barrier::new(1).unwrap();
+    let mut copy = -1;
+    // SAFETY: the copy leaves by `_exit`.
+    let passed = barrier.wait_with(|| copy = unsafe { libc::fork() });
+    if copy == 0 {
+        // SAFETY: ends the copy, and nothing else.
+        unsafe { libc::_exit(i32::from(!matches!(passed, Err(Error::Memory(_))))) };
+    }
+    let mut status = -1;
+    // SAFETY: waits for the child made above; the status is a local.
+    assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+    assert_eq!(status, 0);
+    assert!(passed.unwrap().is_leader());
+    assert!(barrier.wait().unwrap().is_leader() && !barrier.is_broken());
+}
+
 #[test]
 fn an_action_may_abort() {
     let _leaks = leaks();

@@ -147,13 +147,39 @@ impl Room {
 }
 
 /// Who dies there had the notification in its hands, and the lock; or has not given all that it was to give.
-const IN_HAND: [&str; 6] = [
+const IN_HAND: [&str; 12] = [
     "condition waiter: took",
     "condition notifier: gave",
     "gate: about to change",
     "gate: changed",
     "gate: mark taken",
     "gate: woke",
+    "locker: announced",
+    "locker: taken",
+    "locker: linked",
+    "owner: has the data",
+    "unlocker: lets the data go",
+    "unlocker: unlinked",
+];
+
+/// Who notifies and dies there has given nothing yet, or not all.
+const NOT_YET: [&str; 6] = [
+    "gate: about to change",
+    "condition notifier: gave",
+    "locker: announced",
+    "locker: taken",
+    "locker: linked",
+    "owner: has the data",
+];
+
+/// Of the locks, that inside among them.
+const OF_LOCKS: [&str; 6] = [
+    "locker: announced",
+    "locker: taken",
+    "locker: linked",
+    "owner: has the data",
+    "unlocker: lets the data go",
+    "unlocker: unlinked",
 ];
 
 /// Kills whoever comes to a point, so many times.
@@ -186,14 +212,14 @@ fn kill_at(method: String, point: String, rounds: u32, seed: u64) {
             // Where it dies with what it had in its hands, that is gone.
             let in_hand = IN_HAND.contains(&point.as_str());
             // A notifier that dies once it has given leaves it to the kernel to wake somebody.
-            let gave = !["gate: about to change", "condition notifier: gave"].contains(&point.as_str());
+            let gave = !NOT_YET.contains(&point.as_str());
             let gone = || if alive { in_hand && points.kills(&point) > before } else { !gave };
             room.one_gets_through(gone);
             let all = room.notify(usize::MAX);
             if !alive || !all {
                 buried += 1;
                 // Where it had not given yet what it was to give.
-                if !all && ["gate: about to change", "condition notifier: gave"].contains(&point.as_str()) {
+                if !all && NOT_YET.contains(&point.as_str()) {
                     assert!(room.notify(usize::MAX));
                 }
             }
@@ -207,7 +233,7 @@ fn kill_at(method: String, point: String, rounds: u32, seed: u64) {
 #[test]
 fn killed_at_points() {
     let _leaks = leaks();
-    let all = points(&["gate", "condition"]);
+    let all = [points(&["gate", "condition"]), OF_LOCKS.to_vec()].concat();
     let crash = CrashPoints::create(&all).unwrap();
     let mut rng = Rng::new();
     for method in METHODS {

@@ -5,13 +5,15 @@
 // Helpers of a test are part of it.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::AtomicU64;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use ipc_core::primitive::crash::CrashPoints;
 use ipc_core::{Child, Context};
 use ipc_shm::raw::{Layout, Shared};
+use ipc_shm::{Until, gate};
 use ipc_sync::Event;
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
@@ -218,5 +220,86 @@ fn killed_at_random_instants() {
         }
         room.end();
         kills(&format!("event, random instant, {method}"), dead);
+    }
+}
+
+/// Raised once: a primitive of somebody's own, at a gate.
+#[repr(C)]
+struct Flag {
+    gate: gate::Node,
+    raised: AtomicU32,
+}
+
+// SAFETY: as the book.
+unsafe impl Layout for Flag {
+    type Item = ();
+    const NAME: &str = "a flag of a test";
+    const VERSION: u32 = 1;
+}
+
+static HANDLED: OnceLock<Event> = OnceLock::new();
+
+extern "C" fn sets(_signal: i32) {
+    if let Some(event) = HANDLED.get() {
+        event.set();
+    }
+}
+
+/// Raises the flag; in the midst of that a signal's handler sets the event.
+fn raise(flag: Shared<Flag>, event: Event) {
+    HANDLED.set(event).unwrap();
+    // SAFETY: the handler does what a handler may.
+    unsafe { libc::signal(libc::SIGUSR1, sets as *const () as usize) };
+    gate::change(gate::current().unwrap(), &flag.gate, u32::MAX, || {
+        flag.raised.store(1, SeqCst);
+        // SAFETY: to this thread, which runs the handler before this returns.
+        unsafe { libc::raise(libc::SIGUSR1) };
+    });
+}
+
+fn waits_for_flag(flag: Shared<Flag>) {
+    let raised = |raised| (raised != 0).then_some(());
+    gate::wait(gate::current().unwrap(), &flag.gate, &flag.raised, Until::Forever, raised, |_| true).unwrap();
+}
+
+/// The kernel looks at one announcement, and here are two: the handler's, and that of what it has interrupted.
+fn kill_handlers(method: String, point: String, nth: u32, rounds: u32) {
+    let points = mine();
+    let _leaks = leaks();
+    let context = context(&method);
+    for _ in 0..rounds {
+        let (flag, event) = (Shared::<Flag>::new(0).unwrap(), Event::new().unwrap());
+        let waiters: Vec<_> =
+            (0..WAITERS).map(|_| start(&context, waits_for_flag, (flag.clone(),))).collect();
+        let of_event = start(&context, |event: Event| event.wait(), (event.clone(),));
+        let all = || waiters.iter().chain([&of_event]).all(|waiter| sleeps(waiter.pid()));
+        assert!(wait_until(GENEROUS, all), "somebody does not come");
+        points.arm(&point, nth);
+        bury(start(&context, raise, (flag.clone(), event.clone())));
+        assert_eq!((flag.raised.load(SeqCst), victims::all_end(waiters)), (1, 0));
+        if point == "gate: about to change" {
+            event.set();
+        }
+        assert_eq!(victims::all_end(vec![of_event]), 0);
+    }
+}
+
+#[test]
+fn handlers_killed_amid_what_they_interrupt() {
+    let _leaks = leaks();
+    let all = ["gate: about to change", "gate: changed"];
+    let crash = CrashPoints::create(&all).unwrap();
+    for method in METHODS {
+        // The interrupted change has come to the first of them already, and not yet to the second.
+        for (point, nth) in [("gate: about to change", 2), ("gate: changed", 1)] {
+            let before = crash.kills(point);
+            let killer = program(
+                &crash,
+                kill_handlers,
+                (method.to_owned(), point.to_owned(), nth, rounds(method).div_ceil(4)),
+            );
+            killer.join().unwrap_or_else(|error| panic!("{point}, {method}: {error}"));
+            kills(&format!("a handler at {point}, {method}"), (crash.kills(point) - before).into());
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Context as Waking, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,11 @@ use support::{block_on, spawn};
 
 /// More than one word, so that a half would be seen.
 type Wide = [u64; 32];
+
+/// Whether a process sleeps on a word.
+fn sleeps(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|place| place.contains("futex"))
+}
 
 #[test]
 fn one_of_many_makes_it() {
@@ -64,11 +70,7 @@ fn who_makes_it_and_dies_leaves_it_to_the_next() {
         at_it.wait();
         let next = context.spawn(|once: OnceLock<u64>| once.get_or_init(|| 2).copied(), (once.clone(),));
         let next = next.unwrap();
-        let sleeps = || {
-            let place = std::fs::read_to_string(format!("/proc/{}/wchan", next.pid()));
-            place.is_ok_and(|place| place.contains("futex"))
-        };
-        assert!(wait_until(GENEROUS, sleeps), "it does not wait for who is at it");
+        assert!(wait_until(GENEROUS, || sleeps(next.pid())), "it does not wait for who is at it");
         assert_eq!(once.get(), None);
         victim.kill().unwrap();
         assert_eq!(victim.join().err().unwrap().signal(), Some(Signal::KILL));
@@ -86,6 +88,41 @@ fn a_panic_leaves_it_unset() {
     assert_eq!((once.get(), format!("{once:?}")), (None, "OnceLock(<uninit>)".to_owned()));
     assert_eq!(*once.get_or_init(|| 5).unwrap(), 5);
     assert_eq!(format!("{once:?}"), "OnceLock(5)");
+}
+
+/// It had the value written by the copy, or the lock freed by it, and two who made the value.
+#[test]
+fn a_copy_forked_while_it_is_made_sets_nothing() {
+    let _leaks = leaks();
+    for returns in [true, false] {
+        let once = OnceLock::<u64>::new().unwrap();
+        let (mut is_copy, mut other) = (false, None);
+        let make = || {
+            // SAFETY: the copy looks at the value, and leaves by `_exit`.
+            let copy = unsafe { libc::fork() };
+            if copy == 0 {
+                is_copy = true;
+                return if returns { 7 } else { resume_unwind(Box::new(())) };
+            }
+            let mut status = -1;
+            // SAFETY: waits for the child made above; the status is a local.
+            assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+            assert_eq!(status, 0, "the copy was not told, or has set it");
+            let next = spawn(|once: OnceLock<u64>| once.set(2).unwrap(), (once.clone(),)).unwrap();
+            assert!(wait_until(GENEROUS, || sleeps(next.pid())), "the copy has freed the lock");
+            other = Some(next);
+            1
+        };
+        let end = catch_unwind(AssertUnwindSafe(|| once.get_or_init(make)));
+        if is_copy {
+            let told = if returns { matches!(end, Ok(Err(Error::Memory(_)))) } else { end.is_err() };
+            // SAFETY: ends the copy, and nothing else.
+            unsafe { libc::_exit(i32::from(!told || once.get().is_some())) };
+        }
+        assert_eq!(end.unwrap().unwrap(), &1);
+        assert!(!other.unwrap().join().unwrap());
+        assert_eq!(once.get(), Some(&1));
+    }
 }
 
 #[test]

@@ -211,13 +211,10 @@ impl Arena {
             Err(refused) => return Err(Error::refused(refused)),
         };
         let freed = self.locked(|ledger| ledger.free(ticket));
-        if let Some(mut held) = held {
-            match freed {
-                Ok(()) if place.given().is_none() => held.lock().repaired(),
-                // It stays, or its lock guards others, too: they are told what this one was told.
-                _ => held.hand_on(),
-            }
+        if let (Some(held), Ok(()), None) = (&held, &freed, place.given()) {
+            held.lock().repaired();
         }
+        // Otherwise it stays, or its lock guards others, too: the next owner is told what this one was told.
         freed
     }
 

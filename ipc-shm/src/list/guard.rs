@@ -26,8 +26,8 @@ impl Guarded for ListGuard<'_> {
         self.words.raw()
     }
 
-    fn hand_on(self) {
-        self.words.hand_on();
+    fn answer_for(&mut self) {
+        self.words.answer_for();
     }
 }
 

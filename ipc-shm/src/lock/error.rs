@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::guard::Guarded;
-use super::word::Refused;
+use super::word::{Refused, Taken};
 use crate::Error;
 
 /// Why a lock gave no guard, or gave it with a warning.
 ///
-/// `?` turns it into an [`Error`] where the function returns one (to a `Box<dyn Error>` it cannot go, as it borrows the lock: `map_err(Error::from)`
-/// goes before). A guard that comes with the warning of a death is given back then, and the next to lock is warned of that death as well: until
+/// `?` turns it into an [`Error`], also into one in a `Box<dyn Error>`. (So it is no [`std::error::Error`] itself: it borrows the lock, and would go
+/// into no box that leaves the function.) A guard that comes with a warning is given back then, and the next to lock is warned as well: until
 /// somebody [recovers](LockError::recover) it. Who can go on whatever a dead owner has left, says so:
 ///
 /// ```
@@ -24,7 +24,7 @@ pub enum LockError<G: Guarded> {
     OwnerDied(OwnerDied<G>),
     /// The lock is taken, and an owner panicked with the data in its hands.
     Poisoned(Poisoned<G>),
-    /// An owner died, and whoever was told has dropped [`OwnerDied`] without [`recover`](OwnerDied::recover). Nobody gets the data any more.
+    /// An owner died, and whoever was told could not repair what it left, and [said so](OwnerDied::abandon). Nobody gets the data any more.
     Lost,
     /// Somebody has it, and there was no time to wait (`try_lock`).
     WouldBlock,
@@ -35,6 +35,15 @@ pub enum LockError<G: Guarded> {
 }
 
 impl<G: Guarded> LockError<G> {
+    /// The guard of a lock that was taken so.
+    pub(crate) fn told(taken: Taken, guard: G) -> Result<G, LockError<G>> {
+        match taken {
+            Taken::Whole => Ok(guard),
+            Taken::OwnerDied(pid) => Err(LockError::OwnerDied(OwnerDied { guard, pid })),
+            Taken::Panicked => Err(LockError::Poisoned(Poisoned { guard })),
+        }
+    }
+
     pub(crate) fn refused(refused: Refused) -> LockError<G> {
         match refused {
             Refused::Busy => LockError::WouldBlock,
@@ -68,8 +77,9 @@ impl<G: Guarded> LockError<G> {
 
 /// A guard whose data a dead owner may have left half changed.
 ///
-/// Dropped as it is, it makes the data [lost](LockError::Lost) for everybody, as an inconsistent robust pthread mutex does.
-#[must_use = "dropped as it is, it makes the data lost for everybody"]
+/// Dropped as it is, it frees the lock, and the next owner is told as well: whoever comes is told, until somebody has repaired the data and
+/// [says so](OwnerDied::recover), or [gives it up](OwnerDied::abandon).
+#[must_use = "the lock is held as long as this is there"]
 pub struct OwnerDied<G: Guarded> {
     pub(crate) guard: G,
     pub(crate) pid: u32,
@@ -88,9 +98,16 @@ impl<G: Guarded> OwnerDied<G> {
 
     /// The guard, as if nothing had happened: whoever calls it answers for the data being as it should be when the guard is dropped. (Who dies
     /// before that is reported like any owner.)
-    pub fn recover(self) -> G {
+    pub fn recover(mut self) -> G {
         self.guard.raw().repaired();
+        self.guard.answer_for();
         self.guard
+    }
+
+    /// Gives the data up: whoever locks it from now on, in whatever process, gets [`LockError::Lost`], for good. It is what a robust pthread mutex makes of a lock
+    /// that is freed before it is consistent again.
+    pub fn abandon(self) {
+        self.guard.raw().abandon();
     }
 }
 
@@ -121,10 +138,8 @@ impl<G: Guarded> Poisoned<G> {
 impl<G: Guarded> From<LockError<G>> for Error {
     fn from(error: LockError<G>) -> Error {
         match error {
-            LockError::OwnerDied(OwnerDied { guard, pid }) => {
-                guard.hand_on();
-                Error::OwnerDied { pid }
-            }
+            // The guard is dropped, which hands on what it was told.
+            LockError::OwnerDied(died) => Error::OwnerDied { pid: died.pid },
             LockError::Poisoned(_) => Error::Poisoned,
             LockError::Lost => Error::Lost,
             LockError::WouldBlock => Error::WouldBlock,
@@ -159,4 +174,14 @@ impl<G: Guarded> fmt::Debug for LockError<G> {
     }
 }
 
-impl<G: Guarded> std::error::Error for LockError<G> {}
+impl<'e, G: Guarded> From<LockError<G>> for Box<dyn std::error::Error + 'e> {
+    fn from(error: LockError<G>) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl<'e, G: Guarded> From<LockError<G>> for Box<dyn std::error::Error + Send + Sync + 'e> {
+    fn from(error: LockError<G>) -> Self {
+        Error::from(error).into()
+    }
+}

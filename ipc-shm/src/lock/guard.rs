@@ -5,9 +5,8 @@ use std::ops::{Deref, DerefMut};
 
 use ipc_core::primitive::time::Until;
 
-use super::error::{LockError, OwnerDied, Poisoned};
+use super::error::LockError;
 use super::raw::RawLock;
-use super::word::Taken;
 use crate::Error;
 use crate::sys::place::{Held, Place};
 
@@ -16,9 +15,9 @@ pub trait Guarded: sealed::Sealed + Sized {
     #[doc(hidden)]
     fn raw(&self) -> &RawLock;
 
-    /// Frees the lock, for whom it comes too early to repair anything: the next owner is told what this one was told.
+    /// Its owner answers for the data from now on: it is not dropped by one who had no occasion to repair anything.
     #[doc(hidden)]
-    fn hand_on(self);
+    fn answer_for(&mut self);
 }
 
 pub(crate) mod sealed {
@@ -42,8 +41,8 @@ impl<T: ?Sized> Guarded for Guard<'_, T> {
         self.held.lock()
     }
 
-    fn hand_on(mut self) {
-        self.held.hand_on();
+    fn answer_for(&mut self) {
+        self.held.answer_for();
     }
 }
 
@@ -60,12 +59,7 @@ impl<'a, T: ?Sized> Guard<'a, T> {
     #[inline(never)]
     fn take_in_full(place: &'a Place<T>, until: Until) -> Result<Self, LockError<Self>> {
         let (taken, held) = place.take(until).map_err(LockError::refused)?;
-        let guard = Guard { held, panicking: std::thread::panicking() };
-        match taken {
-            Taken::Whole => Ok(guard),
-            Taken::OwnerDied(pid) => Err(LockError::OwnerDied(OwnerDied { guard, pid })),
-            Taken::Panicked => Err(LockError::Poisoned(Poisoned { guard })),
-        }
+        LockError::told(taken, Guard { held, panicking: std::thread::panicking() })
     }
 }
 
@@ -82,12 +76,9 @@ impl<'a, T: ?Sized> Guard<'a, T> {
 /// assert_eq!(*guard, 2);
 /// # Ok::<(), ipc_shm::Error>(())
 /// ```
-pub trait Relock: sealed::Sealed + Sized {
+pub trait Relock: Guarded {
     /// The lock that was given back.
     type Released: Released<Guard = Self>;
-
-    /// Why there is no guard, or one with a warning.
-    type Error: From<Error>;
 
     /// Gives the lock back, as often as the thread has it.
     fn release(self) -> Self::Released;
@@ -101,9 +92,8 @@ pub trait Released: sealed::Sealed + Sized {
     /// Waits for the lock, and has it as it was.
     ///
     /// # Errors
-    /// As `lock` of what the guard is of: a lock whose owner has died meanwhile, say. Of an [`RLock`](crate::RLock) the guard is given back then, and it is held
-    /// as often as there are other guards.
-    fn relock(self) -> Result<Self::Guard, <Self::Guard as Relock>::Error>;
+    /// As `lock` of what the guard is of: a lock whose owner has died meanwhile, say.
+    fn relock(self) -> Result<Self::Guard, LockError<Self::Guard>>;
 }
 
 /// The lock of a [`Guard`], given back.
@@ -113,7 +103,6 @@ impl<T: ?Sized> sealed::Sealed for ReleasedGuard<'_, T> {}
 
 impl<'a, T: ?Sized> Relock for Guard<'a, T> {
     type Released = ReleasedGuard<'a, T>;
-    type Error = LockError<Self>;
 
     fn release(self) -> ReleasedGuard<'a, T> {
         ReleasedGuard(self.held.place())
@@ -319,9 +308,7 @@ macro_rules! travelling {
                         handle.field("data", &&**poisoned.get_ref()).field("poisoned", &true).finish()
                     }
                     Err($crate::LockError::OwnerDied(died)) => {
-                        handle.field("owner_died", &died.pid);
-                        $crate::Guarded::hand_on(died.guard);
-                        handle.finish_non_exhaustive()
+                        handle.field("owner_died", &died.pid).finish_non_exhaustive()
                     }
                     Err($crate::LockError::WouldBlock) => {
                         handle.field("owner", &self.place.lock().owner()).finish_non_exhaustive()

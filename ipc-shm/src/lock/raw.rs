@@ -86,7 +86,7 @@ impl RawLock {
     /// As for [`take`](RawLock::take).
     #[inline(always)]
     pub(crate) unsafe fn take_at_once(&self, alive: impl Fn() -> bool) -> bool {
-        Thread::known().is_some_and(|thread| word::take_at_once(thread, &self.0, alive))
+        Thread::last().is_some_and(|thread| word::take_at_once(thread, &self.0, alive))
     }
 
     /// Takes it as [`take`](RawLock::take), if what it guards is alive.
@@ -110,7 +110,7 @@ impl RawLock {
     #[inline(always)]
     pub unsafe fn free(&self) -> bool {
         // Without a list there is nothing that this thread could have taken.
-        Thread::known().is_none_or(|thread| word::free(thread, &self.0))
+        Thread::last().is_none_or(|thread| word::free(thread, &self.0))
     }
 
     /// As [`free`](RawLock::free), by one who was told of a death and had no occasion to repair anything: the next is told as well, and
@@ -144,6 +144,14 @@ impl RawLock {
     pub fn repaired(&self) {
         if let Ok(kernel) = kernel() {
             word::repaired(kernel, &self.0);
+        }
+    }
+
+    /// Says that the data cannot be repaired, after [`Taken::OwnerDied`]: from now on the lock is [refused](Refused::Lost). Only its owner's word counts, who has it
+    /// still.
+    pub fn abandon(&self) {
+        if let Ok(kernel) = kernel() {
+            word::abandon(kernel, &self.0);
         }
     }
 

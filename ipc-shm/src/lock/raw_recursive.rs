@@ -94,6 +94,14 @@ impl RawRLock {
         kernel().map_or(true, |kernel| recursion::hand_on(kernel, self.0.node()))
     }
 
+    /// As [`free`](RawRLock::free) or, where what was told was not repaired, as [`hand_on`](RawRLock::hand_on).
+    ///
+    /// # Safety
+    /// As for [`free`](RawRLock::free).
+    pub(crate) unsafe fn give_back(&self) -> bool {
+        kernel().map_or(true, |kernel| recursion::free_as_told(kernel, self.0.node()))
+    }
+
     /// Gives it back as often as the calling thread has it, which is given; 0 if another has it.
     ///
     /// # Safety
@@ -137,6 +145,11 @@ impl RawRLock {
     /// Says that what it protects is whole again, after [`Taken::OwnerDied`] or [`Taken::Panicked`]. Only its owner's word counts.
     pub fn repaired(&self) {
         self.0.repaired();
+    }
+
+    /// Says that what it protects cannot be repaired, as [`RawLock::abandon`].
+    pub fn abandon(&self) {
+        self.0.abandon();
     }
 
     /// Notes that its owner panicked with the data in its hands, as [`RawLock::poison`].

@@ -25,7 +25,7 @@ use ipc_core::primitive::sync::atomic::Ordering::{Relaxed, SeqCst};
 use ipc_core::primitive::time::Until;
 
 use super::system::{Node, System};
-use super::word::{self, Refused, Taken};
+use super::word::{self, DIED, Refused, Taken};
 
 /// Takes the lock, or takes it once more. Who has it already was told what there was to tell: that is [`Taken::Whole`].
 ///
@@ -74,13 +74,20 @@ pub fn hand_on<S: System>(system: &S, node: &Node) -> bool {
     give_back(system, node, word::hand_on)
 }
 
-/// Gives it back as often as its owner has it; gives how often that was, 0 if another has it.
+/// The same by a holder of guards, of which some may have been told of a death and others not: with the last one goes what nobody has repaired, and the next is
+/// told.
+pub fn free_as_told<S: System>(system: &S, node: &Node) -> bool {
+    let told = node.state.load(Relaxed) & DIED != 0;
+    give_back(system, node, if told { word::hand_on } else { word::free })
+}
+
+/// Gives it back as often as its owner has it, as [`free_as_told`]; gives how often that was, 0 if another has it.
 pub fn free_all<S: System>(system: &S, node: &Node) -> u32 {
     let depth = depth(system, node);
     if depth > 0 {
         let once = if mutant::is("all is given back but one") { 2 } else { 1 };
         node.depth.store(once, Relaxed);
-        free(system, node);
+        free_as_told(system, node);
     }
     depth
 }

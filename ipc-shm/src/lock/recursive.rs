@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use ipc_core::primitive::time::Until;
 use serde::{Deserialize, Serialize};
 
-use super::guard::{Released, Relock, sealed as sealed_guard};
+use super::error::LockError;
+use super::guard::{Guarded, Released, Relock, sealed as sealed_guard};
+use super::raw::RawLock;
 use super::word::Taken;
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
@@ -66,25 +68,25 @@ impl RLock {
     /// Takes the lock, or takes it once more; waits while another thread has it.
     ///
     /// # Errors
-    /// [`Error::OwnerDied`], once: the lock is free then, and what it protects may be half changed; [`Error::Poisoned`] likewise after an owner's panic.
-    /// [`Error::TooManyLocks`]; [`Error::TooDeep`] after 2³²−1 times.
-    pub fn lock(&self) -> Result<RLockGuard<'_>> {
+    /// [`LockError::OwnerDied`] and [`LockError::Poisoned`] come with the guard; who has the lock already was told, and is not told again.
+    /// [`LockError::Lost`]; [`Error::TooManyLocks`]; [`Error::TooDeep`] after 2³²−1 times.
+    pub fn lock(&self) -> RLocking<'_> {
         self.take(Until::Forever)
     }
 
     /// As [`lock`](RLock::lock), without waiting.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] if another thread has it; otherwise as [`lock`](RLock::lock).
-    pub fn try_lock(&self) -> Result<RLockGuard<'_>> {
+    /// [`LockError::WouldBlock`] if another thread has it; otherwise as [`lock`](RLock::lock).
+    pub fn try_lock(&self) -> RLocking<'_> {
         self.take(Until::Now)
     }
 
     /// As [`lock`](RLock::lock), at most for `timeout`.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] when another thread has it still; otherwise as [`lock`](RLock::lock).
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<RLockGuard<'_>> {
+    /// [`LockError::TimedOut`] when another thread has it still; otherwise as [`lock`](RLock::lock).
+    pub fn lock_timeout(&self, timeout: Duration) -> RLocking<'_> {
         self.take(Until::after(timeout))
     }
 
@@ -92,7 +94,7 @@ impl RLock {
     ///
     /// # Errors
     /// As [`lock_timeout`](RLock::lock_timeout).
-    pub fn lock_deadline(&self, deadline: Instant) -> Result<RLockGuard<'_>> {
+    pub fn lock_deadline(&self, deadline: Instant) -> RLocking<'_> {
         self.take(Until::Deadline(deadline))
     }
 
@@ -117,26 +119,20 @@ impl RLock {
         if place.is_freed() { 0 } else { place.rlock().depth() }
     }
 
-    fn take(&self, until: Until) -> Result<RLockGuard<'_>> {
+    fn take(&self, until: Until) -> RLocking<'_> {
         let place = self.0.place();
-        RLockGuard::of(place, place.take_again(until).map_err(Error::refused)?)
+        RLockGuard::of(place, place.take_again(until).map_err(LockError::refused)?)
     }
 }
 
+/// What taking an [`RLock`] gives.
+pub type RLocking<'a> = std::result::Result<RLockGuard<'a>, LockError<RLockGuard<'a>>>;
+
 impl<'a> RLockGuard<'a> {
-    /// Of a lock that was taken so, or it is given back once.
-    fn of(place: &'a Place<Recursive>, taken: Taken) -> Result<RLockGuard<'a>> {
-        let told = match taken {
-            Taken::Whole => {
-                return Ok(RLockGuard { place, panicking: std::thread::panicking(), thread: PhantomData });
-            }
-            Taken::OwnerDied(pid) => Error::OwnerDied { pid },
-            Taken::Panicked => Error::Poisoned,
-        };
-        // There is no data of ours that could be wrong: who is told of it need not repair anything here.
-        place.rlock().repaired();
-        place.free_once();
-        Err(told)
+    /// Of a lock that was taken so.
+    fn of(place: &'a Place<Recursive>, taken: Taken) -> RLocking<'a> {
+        let guard = RLockGuard { place, panicking: std::thread::panicking(), thread: PhantomData };
+        LockError::told(taken, guard)
     }
 }
 
@@ -149,9 +145,17 @@ pub struct ReleasedRLock<'a> {
 impl sealed_guard::Sealed for RLockGuard<'_> {}
 impl sealed_guard::Sealed for ReleasedRLock<'_> {}
 
+impl Guarded for RLockGuard<'_> {
+    fn raw(&self) -> &RawLock {
+        self.place.lock()
+    }
+
+    // Which of several guards goes last is not known when one is made: the lock itself knows what was told.
+    fn answer_for(&mut self) {}
+}
+
 impl<'a> Relock for RLockGuard<'a> {
     type Released = ReleasedRLock<'a>;
-    type Error = Error;
 
     fn release(self) -> ReleasedRLock<'a> {
         let place = self.place;
@@ -164,9 +168,9 @@ impl<'a> Relock for RLockGuard<'a> {
 impl<'a> Released for ReleasedRLock<'a> {
     type Guard = RLockGuard<'a>;
 
-    fn relock(self) -> Result<RLockGuard<'a>> {
+    fn relock(self) -> RLocking<'a> {
         let ReleasedRLock { place, depth } = self;
-        let taken = place.take_again(Until::Forever).map_err(Error::refused)?;
+        let taken = place.take_again(Until::Forever).map_err(LockError::refused)?;
         place.rlock().restore(depth);
         RLockGuard::of(place, taken)
     }

@@ -66,6 +66,9 @@ pub unsafe trait Robust: Send + Sync {
     /// Says that the data is whole again. Only its owner's word counts.
     fn repaired(&self);
 
+    /// Says that the data cannot be repaired: whoever takes it after its owner is refused ([`Refused::Lost`]). Only its owner's word counts.
+    fn abandon(&self);
+
     /// Notes that its owner panicked with the data in its hands ([`Taken::Panicked`]). Only its owner's word counts.
     fn poison(&self);
 
@@ -102,6 +105,10 @@ macro_rules! robust {
 
             fn repaired(&self) {
                 $lock::repaired(self);
+            }
+
+            fn abandon(&self) {
+                $lock::abandon(self);
             }
 
             fn poison(&self) {

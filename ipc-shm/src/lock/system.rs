@@ -88,6 +88,9 @@ pub enum Woken {
 }
 
 /// See the module's documentation. The methods speak of the calling thread.
+///
+/// In a forked copy of the process the same thread is another's copy, and what it held is not its own: there it holds nothing, takes nothing and frees nothing
+/// by what it had before the fork.
 pub trait System {
     /// What stood in `list_op_pending` before.
     type Announced;
@@ -106,16 +109,22 @@ pub trait System {
     /// Takes an announcement back: what was announced before it is again.
     fn retract(&self, before: Self::Announced);
 
+    /// Whether this is the calling thread's, and not a copy's of a thread in the process that was forked.
+    fn is_own(&self) -> bool {
+        true
+    }
+
     /// Whether the list has room for one lock more.
     fn has_room(&self) -> bool;
 
     /// [Announces](System::announce) the first lock of a thread; nothing is announced, and none given, if it holds any, or something else stands
-    /// in its list.
+    /// in its list, or it is [not its own](System::is_own).
     fn announce_first(&self, _node: &Node) -> Option<Self::Announced> {
         None
     }
 
-    /// [Announces](System::announce) the only lock of a thread; nothing is announced, and none given, if it does not have it, or has others.
+    /// [Announces](System::announce) the only lock of a thread; nothing is announced, and none given, if it does not have it, or has others, or it
+    /// is [not its own](System::is_own).
     fn announce_only(&self, _node: &Node) -> Option<Self::Announced> {
         None
     }
@@ -137,7 +146,7 @@ pub trait System {
         self.unlink(node)
     }
 
-    /// Whether the thread has it in its list.
+    /// Whether the thread has it in its list, which is [its own](System::is_own).
     fn holds(&self, node: &Node) -> bool;
 
     /// Sleeps as long as the word is `expected`, nobody wakes it and the time is not over; perhaps shorter.

@@ -17,9 +17,9 @@
 //! | state | means | left by |
 //! |---|---|---|
 //! | 0 | the data is whole | a taker who finds `OWNER_DIED` and an `owner`: `DIED`; an owner who panics: `PANICKED` |
-//! | `DIED` | an owner died with the data in its hands; whoever has it now was told | the owner says that it has repaired it: 0; frees it without: `LOST`; hands it on: stays |
+//! | `DIED` | an owner died with the data in its hands; whoever has it now was told | the owner says that it has repaired it: 0; hands it on: stays; gives it up, or frees it without a word: `LOST` |
 //! | `PANICKED` | an owner panicked with the data in its hands | `clear_poison`: 0 |
-//! | `LOST` | nobody has repaired it | |
+//! | `LOST` | nobody can repair it | |
 //!
 //! `owner` is set after the word was taken and it was seen that what it guards is there still (a place of an arena may have been freed, and be
 //! another's by now), before the guard is given; and cleared after the guard is gone and before the word is freed.
@@ -83,6 +83,8 @@ pub enum Refused {
     Lost,
     /// It stood in an arena, and was freed. (Not said by the word: by who finds the generation changed.)
     Freed,
+    /// The calling thread is the copy, made by a fork, of the one that it was to be taken for.
+    Copied,
     /// The word says that the calling thread has it, and it has not: somebody has written over it.
     Damaged,
     /// The kernel does not tell of the thread's robust list (the error's number): a sandbox, or a kernel without futexes.
@@ -157,6 +159,9 @@ pub fn take_in_full<S: System>(
     // By what this thread knows of itself: the word may have been written over, and a lock taken twice would give two guards.
     if system.holds(node) {
         return Err(Refused::AlreadyHeld);
+    }
+    if !system.is_own() {
+        return Err(Refused::Copied);
     }
     if !system.has_room() {
         return Err(Refused::TooMany);
@@ -323,13 +328,21 @@ fn free_in_full<S: System>(system: &S, node: &Node) -> bool {
     if !system.holds(node) {
         return true;
     }
-    let state = node.state.load(Relaxed);
-    if state & DIED != 0 {
-        node.state.store((state & !DIED) | LOST, Relaxed);
-        compiler_fence(SeqCst);
-        system.crash_point("owner: calls it lost");
+    if node.state.load(Relaxed) & DIED != 0 {
+        abandon(system, node);
     }
     let_go(system, node)
+}
+
+/// Says that what a dead owner left cannot be repaired: whoever takes the lock after this owner is [refused](Refused::Lost). Only its owner's word counts.
+#[cold]
+pub fn abandon<S: System>(system: &S, node: &Node) {
+    if !system.holds(node) {
+        return;
+    }
+    node.state.store((node.state.load(Relaxed) & !DIED) | LOST, Relaxed);
+    compiler_fence(SeqCst);
+    system.crash_point("owner: calls it lost");
 }
 
 /// As [`free`], by one who had no occasion to repair anything: the next is told what this one was told.

@@ -48,6 +48,11 @@ impl System for Thread {
     }
 
     #[inline]
+    fn is_own(&self) -> bool {
+        self.is_current()
+    }
+
+    #[inline]
     fn has_room(&self) -> bool {
         self.has_room()
     }

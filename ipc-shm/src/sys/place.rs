@@ -155,7 +155,7 @@ impl<T: ?Sized> Place<T> {
         // Before as well: it is not taken in vain, then, but for a race.
         // SAFETY: as in `take`.
         let taken = !self.is_freed() && unsafe { self.lock().take_at_once(|| !self.is_freed()) };
-        taken.then(|| self.held())
+        taken.then(|| self.held(false))
     }
 
     #[inline(never)]
@@ -167,15 +167,19 @@ impl<T: ?Sized> Place<T> {
         // thread's list and stays mapped (`robust_list::holds_within`).
         let taken = unsafe { self.lock().take_in_full(until, &|| !self.is_freed()) };
         match taken {
-            Ok(taken) => Ok((taken, self.held())),
+            Ok(taken) => {
+                // Until this owner answers for the data.
+                let hand_on = matches!(taken, Taken::OwnerDied(_));
+                Ok((taken, self.held(hand_on)))
+            }
             // Whoever has it, it is another object's.
             Err(_) if self.is_freed() => Err(Refused::Freed),
             Err(refused) => Err(refused),
         }
     }
 
-    fn held(&self) -> Held<'_, T> {
-        Held { place: self, hand_on: false, thread: PhantomData }
+    fn held(&self, hand_on: bool) -> Held<'_, T> {
+        Held { place: self, hand_on, thread: PhantomData }
     }
 
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
@@ -225,16 +229,17 @@ impl<T: ?Sized> Place<T> {
         unsafe { self.rlock().free_all() }
     }
 
-    /// Gives back once what [`take_again`](Place::take_again) took.
+    /// Gives back once what [`take_again`](Place::take_again) took. What was told and not repaired is told to the next owner as well.
     pub(crate) fn free_once(&self) {
         // SAFETY: the memory is mapped as long as `self` is there.
-        unsafe { self.rlock().free() };
+        unsafe { self.rlock().give_back() };
     }
 }
 
 /// The lock of a place, taken by this thread, on which it stays.
 pub(crate) struct Held<'a, T: ?Sized> {
     place: &'a Place<T>,
+    /// What the lock has told is told to the next owner as well.
     hand_on: bool,
     thread: PhantomData<*const ()>,
 }
@@ -261,9 +266,9 @@ impl<'a, T: ?Sized> Held<'a, T> {
         unsafe { data.as_mut() }
     }
 
-    /// What the lock has told is told to the next owner as well.
-    pub(crate) fn hand_on(&mut self) {
-        self.hand_on = true;
+    /// This owner answers for the data: who frees the lock without having said that it is whole leaves it lost.
+    pub(crate) fn answer_for(&mut self) {
+        self.hand_on = false;
     }
 }
 

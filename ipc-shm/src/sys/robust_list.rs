@@ -16,25 +16,24 @@
 //! |---|---|---|
 //! | none | it has not locked anything | [`Thread::current`]: finds glibc's head (or registers one), puts the anchor there |
 //! | in the list | the mirror is what stands behind the anchor | the thread's end |
+//! | leaving | its destructors run, in whatever order, and any of them may still lock and free | the thread's end |
 //! | a fork's copy | the page of [`Incarnation`] is another | [`Thread::current`]: what its parent holds is not its own; as *none* |
-//! | ended, holding nothing | its anchor is off the list | another thread takes the record over |
-//! | ended, holding something | the kernel has marked it | the record stays, unused |
+//! | gone | the system has no such thread any more, so the kernel has marked what it held | another thread takes the record over |
 //!
-//! Records are never freed, so that the kernel, and [`holds_within`], can look at any of them at any time.
+//! Records are never freed, so that the kernel, and [`holds_within`], can look at any of them at any time. And none is given back by its own thread: as long as that
+//! runs any code at all it may take a lock.
 //!
 //! A signal handler may announce, wait and wake, for that saves and restores what was announced; it must not lock, as with any mutex.
 
 use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
 
 use ipc_core::primitive::process::Incarnation;
 
 use crate::lock::mirror::Mirror;
-#[cfg(feature = "crash-points")]
-use crate::lock::system::OWNER;
-use crate::lock::system::{Node, WORD_OFFSET};
+use crate::lock::system::{Node, OWNER, WORD_OFFSET};
 
 /// As many as the kernel looks at (`ROBUST_LIST_LIMIT`), less the anchor.
 pub(crate) const MOST: usize = 2048 - 1;
@@ -64,6 +63,9 @@ impl Head {
     }
 }
 
+/// For a record's thread: one that is about to enter has it. No thread has such a number (`PID_MAX_LIMIT` is 2²²).
+const CLAIMED: u32 = u32::MAX;
+
 /// What was announced before, and where: it is not asked for a second time.
 pub(crate) struct Announced {
     head: &'static Head,
@@ -75,9 +77,11 @@ pub(crate) struct Announced {
 pub(crate) struct Thread {
     incarnation: Cell<Incarnation>,
     head: AtomicPtr<Head>,
-    /// The thread, and its process; 0: the record is free.
+    /// The thread, and its process; 0: the record is free; [`CLAIMED`].
     number: AtomicU32,
     process: AtomicU32,
+    /// Its destructors run, or may have run: whether it is gone is worth a question.
+    leaving: AtomicBool,
     held: Mirror<{ MOST - 1 }>,
     /// For a thread that had none.
     own: Head,
@@ -101,20 +105,13 @@ thread_local! {
     static END: End = const { End };
 }
 
-/// Gives the record back when the thread ends.
+/// Says that the thread is about to end.
 struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        let thread = CURRENT.replace(ptr::null());
-        if thread.is_null() {
-            return;
-        }
-        // SAFETY: records are never freed, and this one is this thread's.
-        let thread = unsafe { &*thread };
-        if thread.is_current() && thread.held.newest() == thread.end() {
-            thread.leave();
-            thread.number.store(0, Release);
+        if let Some(thread) = Thread::known() {
+            thread.leaving.store(true, Release);
         }
     }
 }
@@ -133,8 +130,16 @@ impl Thread {
         unsafe { CURRENT.get().as_ref() }.filter(|thread| thread.is_current())
     }
 
+    /// The same without a look whether it is a copy's: for what asks that itself.
     #[inline]
-    fn is_current(&self) -> bool {
+    pub(crate) fn last() -> Option<&'static Thread> {
+        // SAFETY: as in `known`.
+        unsafe { CURRENT.get().as_ref() }
+    }
+
+    /// Whether it is this process's, and not copied from the one that was forked.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
         self.incarnation.get().is_this()
     }
 
@@ -167,25 +172,26 @@ impl Thread {
         // Whatever its last thread held, or the parent of a copy: before it says whose it is.
         thread.held.empty(head as usize);
         thread.process.store(std::process::id(), Release);
+        // SAFETY: gettid cannot fail, and takes nothing.
+        thread.number.store(unsafe { libc::gettid() } as u32, Release);
         thread.join();
         thread.incarnation.set(Incarnation::this());
         CURRENT.set(thread);
-        // A thread that is ending already keeps its record for good.
-        let _ = END.try_with(|_| ());
+        // A thread that comes here first in its last destructors is leaving already.
+        thread.leaving.store(END.try_with(|_| ()).is_err(), Release);
         Ok(thread)
     }
 
-    /// A free record, or one of a thread that this process does not have (its parent had), or a new one; with the caller's number.
+    /// A free record, or one of a thread that is gone, or a new one; [`CLAIMED`] by the caller.
     fn claim() -> &'static Thread {
-        // SAFETY: gettid cannot fail, and takes nothing.
-        let me = unsafe { libc::gettid() } as u32;
         let mut at = ALL.load(Acquire);
         while !at.is_null() {
             // SAFETY: records are never freed.
             let thread = unsafe { &*at };
             let number = thread.number.load(Acquire);
-            let stale = number == 0 || (number == me && CURRENT.get() == at.cast_const());
-            if stale && thread.number.compare_exchange(number, me, Acquire, Relaxed).is_ok() {
+            if (number == 0 || thread.is_gone(number))
+                && thread.number.compare_exchange(number, CLAIMED, Acquire, Relaxed).is_ok()
+            {
                 return thread;
             }
             at = thread.next.load(Acquire);
@@ -193,8 +199,9 @@ impl Thread {
         let fresh = Box::leak(Box::new(Thread {
             head: AtomicPtr::new(ptr::null_mut()),
             held: Mirror::new(),
-            number: AtomicU32::new(me),
+            number: AtomicU32::new(CLAIMED),
             process: AtomicU32::new(0),
+            leaving: AtomicBool::new(false),
             incarnation: Cell::new(Incarnation::this()),
             own: Head { next: AtomicUsize::new(0), offset: WORD_OFFSET, pending: AtomicUsize::new(0) },
             next: AtomicPtr::new(ptr::null_mut()),
@@ -207,6 +214,20 @@ impl Thread {
                 Err(now) => first = now,
             }
         }
+    }
+
+    /// Whether the thread of this number, whose record it is, has ended, the kernel's look at its list included.
+    fn is_gone(&self, number: u32) -> bool {
+        let process = std::process::id();
+        if number == CLAIMED {
+            return false;
+        }
+        if self.process.load(Acquire) == process && !self.leaving.load(Acquire) {
+            return false;
+        }
+        // SAFETY: takes numbers, and sends nothing (signal 0).
+        let there = unsafe { libc::syscall(libc::SYS_tgkill, process, number, 0) };
+        there == -1 && errno() == libc::ESRCH
     }
 
     #[inline]
@@ -236,24 +257,6 @@ impl Thread {
         set_next(last, anchor);
     }
 
-    /// Takes the anchor off the list; nothing stands behind it.
-    fn leave(&self) {
-        let head = ptr::from_ref(self.head()) as usize;
-        let anchor = self.held.anchor().entry();
-        let mut at = head;
-        for _ in 0..=2 * MOST {
-            let next = next_of(at) & !1;
-            if next == anchor {
-                set_next(at, head);
-                return;
-            }
-            if next == head {
-                return;
-            }
-            at = next;
-        }
-    }
-
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.number.load(Relaxed)
@@ -264,10 +267,15 @@ impl Thread {
         self.process.load(Relaxed)
     }
 
-    /// Announces a node; gives what was announced before.
+    /// Announces a node; gives what was announced before. The kernel does not look at that any more until this is retracted: so one who sleeps
+    /// there is woken for it, as the kernel would.
     #[inline]
     pub(crate) fn announce(&self, node: &Node) -> Announced {
-        self.head().announce(node)
+        let announced = self.head().announce(node);
+        if announced.before != 0 {
+            wake_behind(announced.before);
+        }
+        announced
     }
 
     #[inline]
@@ -296,13 +304,13 @@ impl Thread {
         let head = self.head();
         let none =
             self.held.newest() == head.entry() && head.next.load(Relaxed) == self.held.anchor().entry();
-        none.then(|| head.announce(node))
+        (none && self.is_current()).then(|| head.announce(node))
     }
 
     /// Announces a node if it is the only lock that the thread holds.
     #[inline]
     pub(crate) fn announce_only(&self, node: &Node) -> Option<Announced> {
-        self.held.holds_only(node.entry()).then(|| self.head().announce(node))
+        (self.held.holds_only(node.entry()) && self.is_current()).then(|| self.head().announce(node))
     }
 
     #[inline]
@@ -370,7 +378,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn holds(&self, node: &Node) -> bool {
-        self.held.holds(node.entry())
+        self.held.holds(node.entry()) && self.is_current()
     }
 
     /// What stands behind the oldest: the head.
@@ -387,8 +395,9 @@ pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
     while !at.is_null() {
         // SAFETY: records are never freed.
         let thread = unsafe { &*at };
-        let here = thread.number.load(Acquire) != 0 && thread.process.load(Acquire) == std::process::id();
-        if here && thread.held.holds_within(&range) {
+        let number = thread.number.load(Acquire);
+        let here = ![0, CLAIMED].contains(&number) && thread.process.load(Acquire) == std::process::id();
+        if here && thread.held.holds_within(&range) && !thread.is_gone(number) {
             return true;
         }
         at = thread.next.load(Acquire);
@@ -418,6 +427,17 @@ impl Node {
     }
 }
 
+/// Wakes one who sleeps on an announced word without owner.
+#[cold]
+fn wake_behind(entry: usize) {
+    let word = entry.wrapping_add_signed(WORD_OFFSET) as *const AtomicU32;
+    // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
+    let word = unsafe { &*word };
+    if word.load(Relaxed) & OWNER == 0 {
+        super::kernel::wake(word, 1);
+    }
+}
+
 /// The link of an entry.
 fn next_of(entry: usize) -> usize {
     // SAFETY: an entry of this thread's list: the head, the anchor, a mutex of glibc that it holds, or a lock of ours that the mirror has.
@@ -431,4 +451,84 @@ fn set_next(entry: usize, next: usize) {
 
 fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+#[cfg(all(test, not(ipc_loom)))]
+mod tests {
+    use ipc_core::primitive::time::Until;
+
+    use super::*;
+    use crate::Value;
+    use crate::lock::word::{self, Refused, Taken};
+
+    #[test]
+    fn a_copy_holds_takes_and_frees_nothing() {
+        let thread = Thread::current().unwrap();
+        let (held, free) = (Node::new(), Node::new());
+        let take = |node| word::take(thread, node, Until::Now);
+        assert_eq!(take(&held), Ok(Taken::Whole));
+        // SAFETY: the copy looks at locks, and leaves by `_exit`.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            let word = held.word.load(Relaxed);
+            word::free(thread, &held);
+            word::hand_on(thread, &held);
+            word::repaired(thread, &held);
+            let nothing = !thread.holds(&held) && held.word.load(Relaxed) == word && word != 0;
+            let refused = take(&free) == Err(Refused::Copied) && free.word.load(Relaxed) == 0;
+            // SAFETY: ends the copy, and nothing else.
+            unsafe { libc::_exit(i32::from(!nothing) + 2 * i32::from(!refused)) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child made above; the status is a local.
+        assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+        assert_eq!(status, 0);
+        assert!(word::free(thread, &held) && held.word.load(Relaxed) == 0);
+    }
+
+    fn records() -> usize {
+        let mut at = ALL.load(Acquire);
+        let mut count = 0;
+        while !at.is_null() {
+            // SAFETY: records are never freed.
+            at = unsafe { &*at }.next.load(Acquire);
+            count += 1;
+        }
+        count
+    }
+
+    /// Comes back in the thread's last destructors.
+    struct Late;
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            assert!(Thread::current().is_ok());
+        }
+    }
+
+    thread_local! {
+        static LATE: Late = const { Late };
+    }
+
+    #[test]
+    fn the_records_of_threads_that_are_gone_are_taken_over() {
+        const THREADS: usize = 300;
+        let before = records();
+        for turn in 0..THREADS {
+            let thread = std::thread::spawn(move || {
+                LATE.with(|_| ());
+                // Every third holds something to its end, and every other comes here in its destructors only.
+                if turn % 3 == 0 {
+                    let value: &'static Value<u64> = Box::leak(Box::new(Value::new(0).unwrap()));
+                    std::mem::forget(value.lock().unwrap());
+                } else if turn % 3 == 1 {
+                    Thread::current().unwrap();
+                }
+            });
+            thread.join().unwrap();
+        }
+        // Other tests have threads, too, and what is joined may be there for a moment.
+        let more = records() - before;
+        assert!(more < THREADS / 4, "{more} new ones");
+    }
 }

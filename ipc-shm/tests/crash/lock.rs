@@ -28,6 +28,8 @@ pub(crate) struct Data {
     /// Who has changed the data last, and who that was when a death was told last.
     last: u32,
     changed: u32,
+    /// Who was told of a death last, and who had been told before that one.
+    pub(crate) listeners: [u32; 2],
 }
 
 impl Data {
@@ -201,7 +203,7 @@ fn fighters_killed_at_points_without_the_baton() {
     killed_at_points(OLD);
 }
 
-/// An owner who repairs nothing.
+/// An owner who can repair nothing.
 const LOSES: &str = "owner: calls it lost";
 
 /// Takes the lock until it is lost.
@@ -213,7 +215,7 @@ fn lose(value: Value<Data>) {
                 half_way();
                 data.halves[1] += 1;
             }
-            Err(LockError::OwnerDied(_)) => {}
+            Err(LockError::OwnerDied(died)) => died.abandon(),
             Err(LockError::Lost) => return,
             Err(error) => panic!("{error}"),
         }

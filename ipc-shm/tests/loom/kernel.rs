@@ -46,6 +46,7 @@ impl Room {
 struct Sleeper {
     thread: u32,
     word: usize,
+    at_gate: bool,
     awake: bool,
     expired: bool,
     /// Its time is over when nobody does anything any more.
@@ -100,8 +101,18 @@ impl Kernel {
 
     /// The time of a thread's sleep is over, if it sleeps.
     pub(crate) fn expire(&self, thread: u32) {
+        self.expire_where(thread, |_| true);
+    }
+
+    /// The same, if it sleeps at a gate: not on a lock, for which it has time without end.
+    #[allow(dead_code, reason = "the models of ipc-sync use it")]
+    pub(crate) fn expire_at_gate(&self, thread: u32) {
+        self.expire_where(thread, |sleeper| sleeper.at_gate);
+    }
+
+    fn expire_where(&self, thread: u32, there: impl Fn(&Sleeper) -> bool) {
         let mut room = self.room.lock();
-        for sleeper in room.sleepers().filter(|sleeper| sleeper.thread == thread) {
+        for sleeper in room.sleepers().filter(|sleeper| sleeper.thread == thread && there(sleeper)) {
             sleeper.expired = true;
         }
         self.woken.notify_all();
@@ -203,14 +214,15 @@ impl Thread {
     }
 
     /// Falls asleep on a word, if that is still wanted. A deadline passes when everybody else has come to rest.
-    fn sleep(&self, word: &AtomicU32, until: Until, wanted: impl Fn() -> bool) -> Woken {
+    fn sleep(&self, word: &AtomicU32, at_gate: bool, until: Until, wanted: impl Fn() -> bool) -> Woken {
         let ends = matches!(until, Until::Deadline(_));
         let mut room = self.kernel.room.lock();
         if !wanted() {
             return Woken::Look;
         }
         let word = ptr::from_ref(word) as usize;
-        room.asleep.push(Sleeper { thread: self.number, word, awake: false, expired: false, ends });
+        let (thread, awake, expired) = (self.number, false, false);
+        room.asleep.push(Sleeper { thread, word, at_gate, awake, expired, ends });
         self.kernel.notify_quiet(&room);
         if self.kernel.scripted {
             self.kernel.woken.notify_all();
@@ -311,7 +323,7 @@ impl System for Thread {
     }
 
     fn wait(&self, word: &AtomicU32, expected: u32, until: Until) -> Woken {
-        self.sleep(word, until, || word.load(SeqCst) == expected)
+        self.sleep(word, false, until, || word.load(SeqCst) == expected)
     }
 
     /// Other threads may change the state between its words.
@@ -323,7 +335,7 @@ impl System for Thread {
         until: Until,
     ) -> Woken {
         let same = |at: usize| W::words(state.load())[at] == W::words(seen)[at];
-        self.sleep(gate, until, || gate.load(SeqCst) == WAITERS && (0..words.min(W::WORDS)).all(same))
+        self.sleep(gate, true, until, || gate.load(SeqCst) == WAITERS && (0..words.min(W::WORDS)).all(same))
     }
 
     /// Long enough for everybody else to come to rest.

@@ -160,7 +160,7 @@ impl Barrier {
     /// calls [`abort`](Barrier::abort).
     ///
     /// # Errors
-    /// As [`wait`](Barrier::wait).
+    /// As [`wait`](Barrier::wait); [`Error::Memory`] in a forked copy of the process that the action has made: the one that was forked passes.
     pub fn wait_with(&self, action: impl FnOnce()) -> Result<BarrierWaitResult> {
         self.pass(Until::within(self.raw.timeout()), Some(action))
     }

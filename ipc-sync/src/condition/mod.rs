@@ -14,8 +14,8 @@ use std::ops::DerefMut;
 use std::time::{Duration, Instant};
 
 use ipc_shm::gate;
-use ipc_shm::raw::{Layout, Refused, Shared};
-use ipc_shm::{Arena, Released, Relock, Segment, Until};
+use ipc_shm::raw::{Layout, Shared};
+use ipc_shm::{Arena, LockError, Released, Relock, Segment, Until};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -109,9 +109,8 @@ impl Condition {
     /// has it as often afterwards.
     ///
     /// # Errors
-    /// As `lock` of what the guard is of: a guard with a warning, [`LockError::OwnerDied`](ipc_shm::LockError::OwnerDied) say, comes in the error. Of an `RLock` there is none then, and
-    /// it is held as often as there are other guards. If this thread has as many locks as the kernel looks after: [`ipc_shm::Error::TooManyLocks`].
-    pub fn wait<G: Relock>(&self, guard: G) -> Result<G, G::Error> {
+    /// As `lock` of what the guard is of: a guard with a warning, [`LockError::OwnerDied`](ipc_shm::LockError::OwnerDied) say, comes in the error. If this thread has as many locks as the kernel looks after: [`ipc_shm::Error::TooManyLocks`].
+    pub fn wait<G: Relock>(&self, guard: G) -> Result<G, LockError<G>> {
         self.wait_until(guard, Until::Forever).map(|(guard, _)| guard)
     }
 
@@ -120,7 +119,7 @@ impl Condition {
     ///
     /// # Errors
     /// As [`wait`](Condition::wait).
-    pub fn wait_timeout<G: Relock>(&self, guard: G, timeout: Duration) -> Result<(G, bool), G::Error> {
+    pub fn wait_timeout<G: Relock>(&self, guard: G, timeout: Duration) -> Result<(G, bool), LockError<G>> {
         self.wait_until(guard, Until::after(timeout))
     }
 
@@ -128,7 +127,7 @@ impl Condition {
     ///
     /// # Errors
     /// As [`wait`](Condition::wait).
-    pub fn wait_deadline<G: Relock>(&self, guard: G, deadline: Instant) -> Result<(G, bool), G::Error> {
+    pub fn wait_deadline<G: Relock>(&self, guard: G, deadline: Instant) -> Result<(G, bool), LockError<G>> {
         self.wait_until(guard, Until::Deadline(deadline))
     }
 
@@ -140,7 +139,7 @@ impl Condition {
         &self,
         guard: G,
         mut condition: impl FnMut(&mut G::Target) -> bool,
-    ) -> Result<G, G::Error> {
+    ) -> Result<G, LockError<G>> {
         self.wait_for(guard, |guard| (!condition(guard)).then_some(())).map(|(guard, ())| guard)
     }
 
@@ -153,7 +152,7 @@ impl Condition {
         guard: G,
         timeout: Duration,
         mut condition: impl FnMut(&mut G::Target) -> bool,
-    ) -> Result<(G, bool), G::Error> {
+    ) -> Result<(G, bool), LockError<G>> {
         let there = self.wait_for_timeout(guard, timeout, |guard| (!condition(guard)).then_some(()))?;
         Ok((there.0, there.1.is_some()))
     }
@@ -167,7 +166,7 @@ impl Condition {
         guard: G,
         deadline: Instant,
         mut condition: impl FnMut(&mut G::Target) -> bool,
-    ) -> Result<(G, bool), G::Error> {
+    ) -> Result<(G, bool), LockError<G>> {
         let there = self.wait_for_deadline(guard, deadline, |guard| (!condition(guard)).then_some(()))?;
         Ok((there.0, there.1.is_some()))
     }
@@ -190,7 +189,7 @@ impl Condition {
         &self,
         mut guard: G,
         mut predicate: impl FnMut(&mut G) -> Option<R>,
-    ) -> Result<(G, R), G::Error> {
+    ) -> Result<(G, R), LockError<G>> {
         loop {
             if let Some(found) = predicate(&mut guard) {
                 return Ok((guard, found));
@@ -208,7 +207,7 @@ impl Condition {
         guard: G,
         timeout: Duration,
         predicate: impl FnMut(&mut G) -> Option<R>,
-    ) -> Result<(G, Option<R>), G::Error> {
+    ) -> Result<(G, Option<R>), LockError<G>> {
         self.wait_for_until(guard, Until::after(timeout), predicate)
     }
 
@@ -221,7 +220,7 @@ impl Condition {
         guard: G,
         deadline: Instant,
         predicate: impl FnMut(&mut G) -> Option<R>,
-    ) -> Result<(G, Option<R>), G::Error> {
+    ) -> Result<(G, Option<R>), LockError<G>> {
         self.wait_for_until(guard, Until::Deadline(deadline), predicate)
     }
 
@@ -230,7 +229,7 @@ impl Condition {
         mut guard: G,
         until: Until,
         mut predicate: impl FnMut(&mut G) -> Option<R>,
-    ) -> Result<(G, Option<R>), G::Error> {
+    ) -> Result<(G, Option<R>), LockError<G>> {
         let mut notified = true;
         loop {
             let found = predicate(&mut guard);
@@ -241,16 +240,16 @@ impl Condition {
         }
     }
 
-    fn wait_until<G: Relock>(&self, guard: G, until: Until) -> Result<(G, bool), G::Error> {
+    fn wait_until<G: Relock>(&self, guard: G, until: Until) -> Result<(G, bool), LockError<G>> {
         let system = gate::current()?;
         let mut lock = Between::Held(guard);
         let notified = self.shared.wait(system, until, &mut lock);
         match lock {
-            Between::Held(guard) => Ok((guard, notified.map_err(why)?)),
+            Between::Held(guard) => Ok((guard, notified.map_err(ipc_shm::Error::from)?)),
             Between::Refused(error) => Err(error),
             // `wait` has it again in any case.
             Between::Released(released) => Ok((released.relock()?, false)),
-            Between::Gone => Err(why(Refused::Damaged).into()),
+            Between::Gone => Err(ipc_shm::Error::Damaged.into()),
         }
     }
 
@@ -268,7 +267,7 @@ impl Condition {
     /// As [`notify_one`](Condition::notify_one).
     pub fn notify(&self, number: usize) -> Result<()> {
         let system = gate::current()?;
-        self.shared.notify(system, number as u64).map_err(why)?;
+        self.shared.notify(system, number as u64).map_err(ipc_shm::Error::from)?;
         Ok(())
     }
 
@@ -310,7 +309,7 @@ enum Between<G: Relock> {
     Held(G),
     Released(G::Released),
     /// It came back otherwise than whole.
-    Refused(G::Error),
+    Refused(LockError<G>),
     Gone,
 }
 
@@ -328,16 +327,5 @@ impl<G: Relock> Outer for Between<G> {
             other => other,
         };
         matches!(self, Between::Held(_))
-    }
-}
-
-/// Why a lock inside could not be had.
-#[cold]
-fn why(refused: Refused) -> ipc_shm::Error {
-    match refused {
-        Refused::TooMany => ipc_shm::Error::TooManyLocks,
-        Refused::AlreadyHeld => ipc_shm::Error::AlreadyHeld,
-        Refused::Lost => ipc_shm::Error::Lost,
-        _ => ipc_shm::Error::Damaged,
     }
 }

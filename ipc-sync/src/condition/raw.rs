@@ -25,9 +25,13 @@
 //! |---|---|---|
 //! | who waits | anywhere before it took a notification | the turn, if it had it, goes to the next; it is counted among the waiting for good |
 //! | who waits | afterwards | it has the outer lock: whoever takes that next is told |
-//! | who notifies | before the version changed | nothing is given, or some of it without a call: it wakes somebody later, in vain perhaps |
+//! | who notifies | before the version changed | nothing is given, or some of it without a call: the next to notify calls for it, too |
 //! | who notifies | afterwards, before it woke anybody | the kernel wakes who has the turn, or one who stepped aside, who passes it on |
+//! | who notifies | freeing the lock inside | they are awake already |
 //! | anybody | with the lock inside | each change there is whole by itself: the next goes on |
+//!
+//! **The wake is given under the lock inside.** A thread has one announcement, and freeing the lock is announced as well: a death there, before the wake, would wake one who waits for
+//! that lock, and nobody at the gate. While there is some that nobody has taken, whoever notifies wakes all the same, also where it has nothing to give.
 //!
 //! There are 30 places for notifications with different bounds. If they are all in use (as many notifications, with a new waiter between any two of them, and none taken
 //! yet), the last one serves for both, with the higher bound: then one who came later may be woken instead.
@@ -214,21 +218,30 @@ impl RawCondition {
         if self.waiting.load(SeqCst) == 0 || number == 0 {
             return Ok(0);
         }
-        // Of those who sleep at the gate any may be the one: they are one, as a rule.
-        gate::attempt(system, &self.gate, u32::MAX, || {
-            let given = self.inside(system, || {
-                let outstanding = self.given.iter().map(|given| given.count.load(SeqCst));
-                let outstanding = outstanding.fold(0, u64::saturating_add);
-                let number = number.min(self.waiting.load(SeqCst).saturating_sub(outstanding));
-                if number > 0 {
-                    self.give(number);
-                    system.crash_point("condition notifier: gave");
-                    self.version.fetch_add(1, SeqCst);
-                }
-                number
+        if mutant::is("the wake is given when the lock is free") {
+            return gate::attempt(system, &self.gate, u32::MAX, || {
+                let given = self.inside(system, || self.notify_inside(system, number));
+                (given.is_ok_and(|(changed, _)| changed), given.map(|(_, number)| number))
             });
-            (given.is_ok_and(|number| number > 0), given)
-        })
+        }
+        self.change(system, || self.notify_inside(system, number))
+    }
+
+    /// Whether anybody is to be woken, and how many were given.
+    fn notify_inside<S: System>(&self, system: &S, number: u64) -> (bool, u64) {
+        let outstanding = self.given.iter().map(|given| given.count.load(SeqCst));
+        let outstanding = outstanding.fold(0, u64::saturating_add);
+        let number = number.min(self.waiting.load(SeqCst).saturating_sub(outstanding));
+        if number > 0 {
+            self.give(number);
+            system.crash_point("condition notifier: gave");
+        }
+        // Who gave those may have died of it, before or after it told anybody.
+        let wakes = number > 0 || (outstanding > 0 && !mutant::is("who has nothing to give wakes nobody"));
+        if wakes {
+            self.version.fetch_add(1, SeqCst);
+        }
+        (wakes, number)
     }
 
     /// Enters so many that are good for all who wait. Each step leaves what may be found.
@@ -261,9 +274,9 @@ impl RawCondition {
     /// Takes a notification, if there is one for this ticket.
     fn take<S: System>(&self, system: &S, ticket: u64) -> Result<bool, Refused> {
         // Those who have stepped aside wait for that, too.
-        gate::attempt(system, &self.gate, u32::MAX, || {
-            let taken = self.inside(system, || self.take_inside(system, ticket));
-            (taken.is_ok_and(|taken| taken), taken)
+        self.change(system, || {
+            let taken = self.take_inside(system, ticket);
+            (taken, taken)
         })
     }
 
@@ -281,15 +294,12 @@ impl RawCondition {
     /// Waits no longer; whether there was a notification for this ticket, which is taken then.
     fn leave<S: System>(&self, system: &S, ticket: u64) -> Result<bool, Refused> {
         let look = !mutant::is("who gives up takes nothing");
-        gate::attempt(system, &self.gate, u32::MAX, || {
-            let taken = self.inside(system, || {
-                let taken = look && self.take_inside(system, ticket);
-                if !taken {
-                    self.count_off();
-                }
-                taken
-            });
-            (taken.is_ok_and(|taken| taken), taken)
+        self.change(system, || {
+            let taken = look && self.take_inside(system, ticket);
+            if !taken {
+                self.count_off();
+            }
+            (taken, taken)
         })
     }
 
@@ -308,15 +318,21 @@ impl RawCondition {
         self.waiting.load(SeqCst)
     }
 
+    /// Changes something with the lock inside, and wakes those who sleep at the gate before it is free; `change` says first whether it is one that concerns
+    /// them, and ends with the version then.
+    fn change<S: System, R>(&self, system: &S, change: impl FnOnce() -> (bool, R)) -> Result<R, Refused> {
+        // Of those who sleep at the gate any may be the one: they are one, as a rule.
+        self.inside(system, || gate::update(system, &self.gate, u32::MAX, change))
+    }
+
     /// Does something with the lock inside, which is held for some dozens of instructions.
     fn inside<S: System, R>(&self, system: &S, what: impl FnOnce() -> R) -> Result<R, Refused> {
         if word::take(system, &self.inside, Until::Forever)? != Taken::Whole {
             // Each change is whole by itself.
             word::repaired(system, &self.inside);
         }
-        let result = what();
-        word::free(system, &self.inside);
-        Ok(result)
+        let _held = Held { system, lock: &self.inside };
+        Ok(what())
     }
 }
 

@@ -56,6 +56,8 @@ use raw::RawOnceLock;
 ///
 /// "The kernel wakes" means within microseconds; before Linux 6.2, and for futures, within 100 ms.
 ///
+/// A forked copy of who makes the value sets nothing: its call ends in an error, and who makes it is the one that was forked.
+///
 /// A process that is stopped (`SIGSTOP`) while it makes the value keeps those waiting who would make one, too; not those who read.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
@@ -115,7 +117,7 @@ impl<T: Pod + Send + Sync> OnceLock<T> {
     ///
     /// # Errors
     /// [`Error::Memory`]: `make` has asked for what it is to make ([`ipc_shm::Error::AlreadyHeld`]), the thread has as many locks as the kernel looks after, or a
-    /// sandbox keeps it from them. [`Error::Corrupt`]: somebody has written over it. If it is set, there is none.
+    /// sandbox keeps it from them; or `make` has come back in a forked copy of the process, which is not the one that sets it. [`Error::Corrupt`]: somebody has written over it. If it is set, there is none.
     #[inline]
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> Result<&T> {
         match self.get() {

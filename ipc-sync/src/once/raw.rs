@@ -7,7 +7,7 @@
 //!
 //! **The value is written under the lock, and read without it.** Who sets it has the lock, has seen since then that it is not set, and writes the whole value before the
 //! state; so nobody writes who has not the lock, nobody writes after `SET`, and nobody reads before. The lock is held while the value is made: who comes meanwhile
-//! to make one, too, waits for that.
+//! to make one, too, waits for that. A process may be forked meanwhile: the copy does not have the lock, and writes nothing.
 //!
 //! | who dies | where | what follows |
 //! |---|---|---|
@@ -15,6 +15,7 @@
 //! | who sets it | with the lock, before the state: the value is not made, or written in part | it is not set; the kernel gives the lock to the next, who makes the value anew and writes over what is there |
 //! | who sets it | after the state, before its wake | it is set; the kernel wakes one who waits, and that one the next |
 //! | who sets it | with the lock, after its wake | it is set; the next to have the lock sees that |
+//! | a forked copy of who sets it | anywhere | nothing |
 //! | who waits for the lock, or the value | asleep, or just woken | the next is woken |
 //! | who reads it | anywhere | nobody need know |
 
@@ -25,7 +26,7 @@ use ipc_core::primitive::sync::atomic::Ordering::{Acquire, SeqCst};
 use ipc_core::primitive::time::Until;
 use ipc_shm::Pod;
 use ipc_shm::gate::{self, Node, System};
-use ipc_shm::modelled::word::{self, Taken};
+use ipc_shm::modelled::word::{self, Refused, Taken};
 use ipc_shm::raw::Layout;
 
 use crate::Result;
@@ -108,7 +109,8 @@ impl<T: Pod + Send + Sync> RawOnceLock<T> {
     /// Sets it to what `make` gives, if it is not set; `false`: it is, and nobody was called. Others who set it wait meanwhile. If `make` panics, it is not set.
     ///
     /// # Errors
-    /// [`Error::Memory`](crate::Error::Memory): the calling thread is at its `make`, or has as many locks as the kernel looks after.
+    /// [`Error::Memory`](crate::Error::Memory): the calling thread is at its `make`, or has as many locks as the kernel looks after; or `make` has come back in a forked
+    /// copy of the process that is at it.
     /// [`Error::Corrupt`](crate::Error::Corrupt): somebody has written over it.
     pub fn set_with<S: System>(&self, system: &S, make: impl FnOnce() -> T) -> Result<bool> {
         if self.get().is_some() {
@@ -126,6 +128,9 @@ impl<T: Pod + Send + Sync> RawOnceLock<T> {
         }
         let value = make();
         system.crash_point("once: made");
+        if !system.holds(&self.lock) {
+            return Err(why(Refused::Copied));
+        }
         if mutant::is("it is set before it is written") {
             self.state.swap(SET, SeqCst);
         }

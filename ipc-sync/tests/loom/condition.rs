@@ -14,6 +14,7 @@ use ipc_sync::raw::{Outer, RawCondition};
 use loom::model;
 
 use crate::kernel::{Kernel, Thread};
+use crate::{dies_at_each, large};
 
 /// A condition, the lock that it is used with, and what is waited for.
 struct Room {
@@ -84,34 +85,67 @@ fn waiter(
     Thread::start(kernel, number, dies_at, move |thread| room.wait(thread))
 }
 
-/// A model with so many preemptions: three are too many to be looked at in the time that there is.
-fn large(preemptions: usize, life: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    builder.check(life);
-}
-
-/// One waits until another has made it ready, who may die of saying so.
-fn handshake(dies_at: &'static str) {
+/// One waits until another has made it ready, who may die of saying so; then another says so `again`.
+fn handshake(dies_at: &'static str, again: bool) -> bool {
     let (kernel, room) = (Kernel::new(), Room::new());
     let theirs = room.clone();
     let waiter = Thread::start(&kernel, 2, "", move |thread| theirs.wait_until_ready(thread));
-    Thread::run(&kernel, 1, dies_at, |thread| {
+    Thread::run(&kernel, 1, "", |thread| {
         let mut lock = room.lock(thread);
         room.ready.store(1, Relaxed);
         lock.unlock();
-        room.notify(thread, 1);
     });
+    // With a life of its own: it comes to no point before.
+    let died = Thread::run(&kernel, 3, dies_at, |thread| _ = room.notify(thread, 1)).is_none();
+    if again {
+        Thread::run(&kernel, 4, "", |thread| _ = room.notify(thread, 1));
+    }
     assert!(waiter.join().unwrap().unwrap());
     assert!(room.condition.is_idle());
+    died
 }
 
 #[test]
 fn a_notification_arrives_whoever_dies_of_it() {
-    for point in ["", "gate: changed", "gate: mark taken", "gate: woke"] {
-        large(2, move || handshake(point));
-    }
+    large(3, || assert!(!handshake("", false)));
+    let points = [
+        "gate: changed",
+        "gate: mark taken",
+        "gate: woke",
+        "unlocker: lets the data go",
+        "unlocker: unlinked",
+    ];
+    dies_at_each(&points, 3, |point| handshake(point, false));
+}
+
+#[test]
+#[should_panic]
+fn mutant_the_wake_is_given_when_the_lock_is_free() {
+    mutant::with("the wake is given when the lock is free", || {
+        dies_at_each(&["unlocker: unlinked"], 2, |point| handshake(point, false));
+    });
+}
+
+/// Who notifies dies before it has given anything, or has told that it did: the next notification arrives.
+#[test]
+fn who_notifies_dies_before() {
+    let points = [
+        "locker: announced",
+        "locker: taken",
+        "locker: linked",
+        "owner: has the data",
+        "gate: about to change",
+        "condition notifier: gave",
+    ];
+    dies_at_each(&points, 3, |point| handshake(point, true));
+}
+
+#[test]
+#[should_panic]
+fn mutant_who_has_nothing_to_give_wakes_nobody() {
+    mutant::with("who has nothing to give wakes nobody", || {
+        dies_at_each(&["condition notifier: gave"], 2, |point| handshake(point, true));
+    });
 }
 
 /// Two wait; each of two notifications gets one of them through.
@@ -241,7 +275,7 @@ fn gives_up(others: bool) {
     kernel.until_asleep(1 + usize::from(others));
     let theirs = room.clone();
     let notifier = Thread::start(&kernel, 4, "", move |thread| theirs.notify(thread, 1));
-    kernel.expire(2);
+    kernel.expire_at_gate(2);
     let mut given = notifier.join().unwrap().unwrap();
     if others {
         // Whoever of them is left.
