@@ -40,7 +40,7 @@
 //! | [`Queue`], [`QueueSender`], [`QueueReceiver`] | many put, many get: values of any size, with descriptors inside; bounded or not, with bands of priority, joined if wanted ([`QueueBuilder`]). What could not be put comes back ([`PutError`]) |
 //! | [`ring()`], [`ring_with`]: [`RingSender`], [`RingReceiver`] | one sends, one receives: the fastest way. Values ([`RingIter`]), or bytes where they stand ([`Loan`], [`RingMessage`]). What could not be sent comes back ([`SendError`]) |
 //! | [`Event`], [`Pollable`] | a flag that is set, cleared and waited for, in a signal handler too; the same as a descriptor |
-//! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`] | so many at once; a permit is its process's, and comes back when that dies |
+//! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`], [`OwnedPermit`] | so many at once; a permit is its process's, and comes back when that dies |
 //! | [`CountingSemaphore`] | signals that are counted, and nobody's; up to [`MAX_PERMITS`] |
 //! | [`Condition`] | waiting with a lock of `ipc-shm` given back meanwhile, in the shape of std's `Condvar` |
 //! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come |
@@ -125,7 +125,7 @@ pub use once::OnceLock;
 pub use queue::{Queue, QueueBuilder, QueueReceiver, QueueSender};
 pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, ring, ring_with};
 pub use select::{Waitable, select, select_deadline};
-pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
+pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, OwnedPermit, Permit, Semaphore};
 
 /// Primitives to be placed in shared memory by whoever has some.
 pub mod raw {
