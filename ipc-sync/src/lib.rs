@@ -43,7 +43,7 @@
 //! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`], [`OwnedPermit`] | so many at once; a permit is its process's, and comes back when that dies |
 //! | [`CountingSemaphore`] | signals that are counted, and nobody's; up to [`MAX_PERMITS`] |
 //! | [`Condition`] | waiting with a lock of `ipc-shm` given back meanwhile, in the shape of std's `Condvar` |
-//! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come |
+//! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come, asleep or in an executor |
 //! | [`Latch`] | a count that goes down once |
 //! | [`OnceLock`] | a value that is set once, and then read without a lock; who was to make it and dies leaves that to the next |
 //! | [`select()`], [`select_deadline`], [`Waitable`] | waiting for many of these at once, and for connections and children |
