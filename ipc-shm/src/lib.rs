@@ -144,6 +144,7 @@ pub mod raw {
 pub mod modelled {
     pub use crate::gate;
     pub use crate::lock::{mirror, recursion, system, word};
+    pub use crate::segment::users;
 
     /// What the fuzz target `record` reads.
     #[cfg(feature = "named")]

@@ -1,6 +1,6 @@
 //! Every interleaving of the lock's word and of the gate, with death in it: `cargo xtask loom ipc-shm`.
 //!
-//! What is checked is the crate's own code (`lock/word.rs`, `lock/recursion.rs`, `lock/mirror.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
+//! What is checked is the crate's own code (`lock/word.rs`, `lock/recursion.rs`, `lock/mirror.rs`, `segment/users.rs`, `gate.rs`); the kernel is a model (`loom/kernel.rs`), which does at a thread's death
 //! what the kernel does: it looks at the locks that the thread holds, and at the word that it has announced. A victim dies at each named
 //! point in turn.
 //!
@@ -25,6 +25,8 @@ mod mirror;
 mod poison;
 #[path = "loom/recursive.rs"]
 mod recursive;
+#[path = "loom/users.rs"]
+mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

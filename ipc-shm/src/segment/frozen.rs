@@ -26,8 +26,8 @@ use crate::sys::memory::{Access, Constant, Map};
 
 /// Memory that processes share and nobody can write to any more: [`Segment::freeze`] makes it.
 ///
-/// It derefs to its bytes. A clone is another handle on the same mapping; sent inside a value, it is mapped by its receiver, which makes
-/// sure that it is sealed, and is not copied.
+/// It derefs to its bytes. A clone is another handle on the same mapping; sent inside a value, it is mapped by its receiver, once however often it arrives;
+/// the receiver makes sure that it is sealed, and nothing is copied.
 ///
 /// ```
 /// use ipc_shm::{Frozen, Segment};
@@ -50,11 +50,11 @@ use crate::sys::memory::{Access, Constant, Map};
 /// (`examples/dataset.rs` is the whole of it, with figures):
 ///
 /// ```
-/// use ipc_shm::{Frozen, Segment};
+/// use ipc_shm::{Frozen, Segment, bytemuck};
 ///
 /// /// Runs in a child.
 /// fn longest(data: Frozen, first: usize, last: usize) -> f32 {
-///     let numbers: &[f32] = bytemuck::cast_slice(&data);
+///     let numbers: &[f32] = data.as_slice_of().expect("it was written as such");
 ///     numbers[first..last].iter().copied().fold(0.0, f32::max)
 /// }
 ///
@@ -76,8 +76,7 @@ use crate::sys::memory::{Access, Constant, Map};
 /// ```
 #[derive(Clone)]
 pub struct Frozen {
-    constant: Arc<Constant>,
-    pub(super) reserved: bool,
+    constant: Constant<Arc<Mapping>>,
 }
 
 impl Frozen {
@@ -100,12 +99,38 @@ impl Frozen {
     pub fn from_fd(fd: OwnedFd) -> Result<Frozen> {
         let found = check::check(fd.as_fd(), Access::Private)?;
         close_on_exec(&fd)?;
-        Frozen::of(mapping::map(fd, found.len, Access::Private)?, found.reserved)
+        Frozen::of(Mapping::of(fd, &found, Access::Private)?)
     }
 
-    pub(super) fn of(map: Map, reserved: bool) -> Result<Frozen> {
-        let constant = Constant::of(map).map_err(|error| Error::os("could not map frozen data", error))?;
-        Ok(Frozen { constant: Arc::new(constant), reserved })
+    pub(super) fn of(mapping: Arc<Mapping>) -> Result<Frozen> {
+        let constant =
+            Constant::of(mapping).map_err(|error| Error::os("could not map frozen data", error))?;
+        Ok(Frozen { constant })
+    }
+
+    /// A descriptor of it, for a process that cannot be sent a value: see [`Segment::into_fd`]. It is close-on-exec.
+    ///
+    /// # Errors
+    /// [`Error::Os`]: no descriptor is left.
+    pub fn into_fd(self) -> Result<OwnedFd> {
+        duplicate(self.as_fd())
+    }
+
+    /// Its bytes as plain data of another kind: numbers, say. They begin at a page, so that data of any kind is aligned.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: the bytes are not a whole number of `T`.
+    pub fn as_slice_of<T: bytemuck::Pod>(&self) -> Result<&[T]> {
+        bytemuck::try_cast_slice(self).map_err(|error| {
+            Error::invalid(
+                std::any::type_name::<T>(),
+                format!("of {} bytes of frozen data: {error}", self.len()),
+            )
+        })
+    }
+
+    pub(super) fn mapping(&self) -> &Mapping {
+        self.constant.get_ref()
     }
 }
 
@@ -126,7 +151,7 @@ impl AsRef<[u8]> for Frozen {
 
 impl AsFd for Frozen {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.constant.as_fd()
+        self.mapping().as_fd()
     }
 }
 
@@ -144,7 +169,7 @@ pub(super) fn freeze(segment: Segment) -> Result<Frozen, FreezeError> {
         Ok(map) => map,
         Err(error) => return Err(whole(segment.mapping, error)),
     };
-    let Mapping { map: old, reserved, entry, .. } = match Arc::try_unwrap(segment.mapping) {
+    let Mapping { map: old, reserved, users, entry } = match Arc::try_unwrap(segment.mapping) {
         Ok(mapping) => mapping,
         Err(shared) => {
             let others = Arc::strong_count(&shared).saturating_sub(1).max(1);
@@ -155,7 +180,7 @@ pub(super) fn freeze(segment: Segment) -> Result<Frozen, FreezeError> {
         Ok(vacant) => vacant,
         Err((old, error)) => {
             let error = Error::os("could not freeze a segment: mmap", error);
-            return Err(whole(Mapping::again(old, reserved, entry), error));
+            return Err(whole(Mapping::again(old, reserved, users, entry), error));
         }
     };
     if let Err(error) = rustix::fs::fcntl_add_seals(&vacant, SealFlags::WRITE) {
@@ -163,11 +188,13 @@ pub(super) fn freeze(segment: Segment) -> Result<Frozen, FreezeError> {
             Errno::BUSY => in_use("another process, or a forked copy of this one, has it mapped for writing"),
             other => Error::os("could not freeze a segment: fcntl(F_ADD_SEALS)", other),
         };
-        let segment = vacant.map().ok().map(|map| Segment { mapping: Mapping::again(map, reserved, entry) });
+        let again = |map| Segment { mapping: Mapping::again(map, reserved, users, entry) };
+        let segment = vacant.map().ok().map(again);
         return Err(FreezeError { segment, error });
     }
     drop(vacant);
-    Frozen::of(map, reserved).map_err(|error| FreezeError { segment: None, error })
+    let frozen = Mapping::enter(map, reserved, entry.key(), Access::Private);
+    Frozen::of(frozen).map_err(|error| FreezeError { segment: None, error })
 }
 
 /// The mapping that is to be the frozen one.

@@ -18,8 +18,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ipc_core::primitive::process::Incarnation;
@@ -27,6 +25,7 @@ use rustix::io::Errno;
 
 use super::check::{Found, Key};
 use super::limits;
+use super::users::Users;
 use crate::error::{Error, Result};
 use crate::sys::kept::Kept;
 use crate::sys::memory::{Access, Map};
@@ -37,40 +36,14 @@ pub(crate) struct Mapping {
     pub(crate) map: Map,
     /// It was reserved, and has no holes.
     pub(crate) reserved: bool,
-    pub(crate) users: Users,
+    /// Of the file: mappings of it that differ in access have the same.
+    pub(crate) users: Arc<Users>,
     pub(crate) entry: Entry,
 }
 
-/// Who uses the memory itself: those who copy bytes in or out at this moment, or, once and for all, the objects that stand there. Their guards give
-/// references, beside which nobody may copy.
-///
-/// | value | means | left by |
-/// |---|---|---|
-/// | 0 | nobody | a copy: 1; an object: `OBJECTS` |
-/// | n | so many copies are under way | their ends |
-/// | `OBJECTS`, perhaps with n | objects stand there; n have come to copy, and are about to be refused | |
-#[derive(Debug, Default)]
-pub(crate) struct Users(AtomicUsize);
-
-const OBJECTS: usize = 1 << (usize::BITS - 1);
-
-impl Users {
-    /// Calls `copy`, unless objects stand there.
-    #[inline]
-    pub(crate) fn copying<R>(&self, copy: impl FnOnce() -> R) -> Option<R> {
-        let before = self.0.fetch_add(1, Acquire);
-        let copied = (before & OBJECTS == 0).then(copy);
-        self.0.fetch_sub(1, Release);
-        copied
-    }
-
-    /// From now on objects stand there. Gives whether some did before; `None`: not yet, somebody is copying.
-    pub(crate) fn claim(&self) -> Option<bool> {
-        match self.0.compare_exchange(0, OBJECTS, AcqRel, Acquire) {
-            Ok(_) => Some(false),
-            Err(found) if found & OBJECTS != 0 => Some(true),
-            Err(_) => None,
-        }
+impl AsRef<Map> for Mapping {
+    fn as_ref(&self) -> &Map {
+        &self.map
     }
 }
 
@@ -99,16 +72,23 @@ impl Mapping {
             return Err(Error::not_a_segment("its number is that of another file of this process"));
         }
         let map = map(file, found.len, access)?;
-        let mapping =
-            Arc::new(Mapping { map, reserved: found.reserved, users: Users::default(), entry: Entry(key) });
-        table.entries.insert(key, Arc::downgrade(&mapping));
-        Ok(mapping)
+        Ok(table.enter(key, map, found.reserved))
+    }
+
+    /// The mapping of a file that is mapped already; or the one that was made of it meanwhile.
+    pub(crate) fn enter(map: Map, reserved: bool, key: Key, access: Access) -> Arc<Mapping> {
+        let mut table = table();
+        if let Some(known) = table.entries.get(&(key, access)).and_then(Weak::upgrade) {
+            drop(table);
+            return known;
+        }
+        table.enter((key, access), map, reserved)
     }
 
     /// Puts one back that was taken out of its only handle.
-    pub(crate) fn again(map: Map, reserved: bool, entry: Entry) -> Arc<Mapping> {
+    pub(crate) fn again(map: Map, reserved: bool, users: Arc<Users>, entry: Entry) -> Arc<Mapping> {
         let key = entry.0;
-        let mapping = Arc::new(Mapping { map, reserved, users: Users::default(), entry });
+        let mapping = Arc::new(Mapping { map, reserved, users, entry });
         table().entries.insert(key, Arc::downgrade(&mapping));
         mapping
     }
@@ -134,6 +114,14 @@ pub(crate) fn map(file: OwnedFd, len: usize, access: Access) -> Result<Map> {
 pub(crate) struct Entry((Key, Access));
 
 impl Entry {
+    pub(crate) fn access(&self) -> Access {
+        self.0.1
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.0.0
+    }
+
     /// For messages: what tells the file from all others.
     pub(crate) fn number(&self) -> ipc_core::primitive::message::Key {
         let (key, access) = self.0;
@@ -148,6 +136,9 @@ impl Drop for Entry {
         if table.entries.get(&self.0).is_some_and(|mapping| mapping.strong_count() == 0) {
             table.entries.remove(&self.0);
         }
+        if table.users.get(&self.key()).is_some_and(|users| users.strong_count() == 0) {
+            table.users.remove(&self.key());
+        }
     }
 }
 
@@ -158,8 +149,19 @@ struct Table {
 
 struct State {
     entries: BTreeMap<(Key, Access), Weak<Mapping>>,
+    users: BTreeMap<Key, Weak<Users>>,
     /// That of the process this one is a copy of, until its entries are taken over.
     before: Option<&'static Table>,
+}
+
+impl State {
+    fn enter(&mut self, key: (Key, Access), map: Map, reserved: bool) -> Arc<Mapping> {
+        let users = self.users.get(&key.0).and_then(Weak::upgrade).unwrap_or_else(|| Arc::new(Users::new()));
+        self.users.insert(key.0, Arc::downgrade(&users));
+        let mapping = Arc::new(Mapping { map, reserved, users, entry: Entry(key) });
+        self.entries.insert(key, Arc::downgrade(&mapping));
+        mapping
+    }
 }
 
 /// The table, this process's or that of one it is a copy of.
@@ -172,6 +174,8 @@ fn table() -> MutexGuard<'static, State> {
         state.before = older.before.take();
         let mut entries = std::mem::take(&mut older.entries);
         state.entries.append(&mut entries);
+        let mut users = std::mem::take(&mut older.users);
+        state.users.append(&mut users);
     }
     state
 }
@@ -181,7 +185,7 @@ fn current() -> &'static Table {
     match before {
         Some(table) if table.incarnation.is_this() => table,
         _ => {
-            let state = Mutex::new(State { entries: BTreeMap::new(), before });
+            let state = Mutex::new(State { entries: BTreeMap::new(), users: BTreeMap::new(), before });
             TABLE.replace(before, Table { incarnation: Incarnation::this(), state })
         }
     }

@@ -55,6 +55,7 @@ mod frozen;
 mod limits;
 mod mapping;
 mod travel;
+pub mod users;
 mod view;
 
 pub use file::HugePage;
@@ -301,9 +302,9 @@ impl Segment {
     /// From now on objects stand here. Gives whether some did before.
     ///
     /// # Errors
-    /// [`Error::InUse`]: somebody in this process is reading or writing bytes.
+    /// [`Error::InUse`]: somebody in this process is reading or writing bytes, and has not come to an end in ten seconds.
     pub(crate) fn claim(&self) -> Result<bool> {
-        let why = || "somebody is copying bytes in or out".into();
+        let why = || "somebody is copying bytes in or out, and goes on for ten seconds".into();
         self.mapping
             .users
             .claim()

@@ -5,13 +5,13 @@
 //! segment can be frozen while others view it.
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 
 use super::mapping::Mapping;
-use super::{Segment, beyond, check};
+use super::{Segment, beyond, check, close_on_exec, duplicate, holds_objects};
 use crate::error::{Error, Result};
 use crate::sys::memory::Access;
 
@@ -57,10 +57,47 @@ impl View {
     /// Copies `into.len()` bytes from offset `at` on, as [`Segment::read`].
     ///
     /// # Errors
-    /// [`Error::Invalid`]: that is more than there is; nothing was copied.
+    /// [`Error::Invalid`]: that is more than there is; nothing was copied. [`Error::InUse`]: this process has objects there ([`Value`](crate::Value), an arena …);
+    /// their guards give references, and beside those nobody copies.
     #[inline]
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
-        if self.mapping.map.read(at, into) { Ok(()) } else { Err(beyond(at, into.len(), self.len())) }
+        let copied = self.mapping.users.copying(|| self.mapping.map.read(at, into));
+        match copied {
+            Some(true) => Ok(()),
+            Some(false) => Err(beyond(at, into.len(), self.len())),
+            None => Err(holds_objects()),
+        }
+    }
+
+    /// A view from a descriptor: one that [`into_fd`](View::into_fd) gave another process, or this one. It is made close-on-exec.
+    ///
+    /// ```
+    /// use ipc_shm::{Segment, View};
+    /// let segment = Segment::new(8)?;
+    /// let view = View::from_fd(segment.view()?.into_fd()?)?;
+    /// segment.write(7, &[1])?;
+    /// let mut byte = [0];
+    /// view.read(7, &mut byte)?;
+    /// assert_eq!(byte, [1]);
+    /// # Ok::<(), ipc_shm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The descriptor is closed, and
+    /// - [`Error::NotASegment`]: it is no memory file, or not sealed against shrinking and growing, or empty, or cannot be read.
+    /// - [`Error::NoMemory`], [`Error::Os`]: it cannot be mapped.
+    pub fn from_fd(fd: OwnedFd) -> Result<View> {
+        let found = check::check(fd.as_fd(), Access::View)?;
+        close_on_exec(&fd)?;
+        Ok(View { mapping: Mapping::of(fd, &found, Access::View)? })
+    }
+
+    /// A descriptor of it, open for reading only, for a process that cannot be sent a value: see [`Segment::into_fd`]. It is close-on-exec.
+    ///
+    /// # Errors
+    /// [`Error::Os`]: no descriptor is left.
+    pub fn into_fd(self) -> Result<OwnedFd> {
+        duplicate(self.as_fd())
     }
 }
 

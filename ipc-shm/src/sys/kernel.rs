@@ -125,7 +125,7 @@ impl System for Thread {
     }
 
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {
-        wake(word, most)
+        wake(ptr::from_ref(word).cast(), most)
     }
 
     #[inline]
@@ -144,11 +144,9 @@ pub(crate) fn nap(times: u32, until: Until) {
     std::thread::sleep(until.left().map_or(time, |left| left.min(time)));
 }
 
-pub(crate) fn wake(word: &AtomicU32, most: u32) -> usize {
+pub(crate) fn wake(word: *const u32, most: u32) -> usize {
     // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
-    let woken = unsafe {
-        libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAKE, most.min(i32::MAX as u32))
-    };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, most.min(i32::MAX as u32)) };
     usize::try_from(woken).unwrap_or(0)
 }
 

@@ -44,7 +44,8 @@ impl Access {
         match self {
             Access::Shared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
             Access::View => (ProtFlags::READ, MapFlags::SHARED),
-            Access::Private => (ProtFlags::READ, MapFlags::PRIVATE),
+            // A private mapping of huge pages has as many set aside again, for copies that it might make, unless it is said that it makes none.
+            Access::Private => (ProtFlags::READ, MapFlags::PRIVATE | MapFlags::NORESERVE),
         }
     }
 }
@@ -167,6 +168,12 @@ impl Map {
     }
 }
 
+impl AsRef<Map> for Map {
+    fn as_ref(&self) -> &Map {
+        self
+    }
+}
+
 impl AsFd for Map {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -283,43 +290,48 @@ impl Span {
 }
 
 /// A mapping that nobody can write to any more: the one kind that may be a slice.
-#[derive(Debug)]
-pub(crate) struct Constant(Map);
+///
+/// `M` has the same map as long as it is there: an `Arc` of what has one, say.
+#[derive(Clone, Debug)]
+pub(crate) struct Constant<M>(M);
 
 /// What keeps a file's content as it is.
 pub(crate) const CONSTANT: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE);
 
-impl Constant {
+impl<M: Deref<Target: AsRef<Map>>> Constant<M> {
     /// Looks whether the file is one that nobody can write to, and long enough.
     ///
     /// # Errors
     /// `EPERM` where it is not sealed so, `EOVERFLOW` where it is shorter than its mapping; what fcntl and fstat say.
-    pub(crate) fn of(map: Map) -> io::Result<Constant> {
-        if !rustix::fs::fcntl_get_seals(&map)?.contains(CONSTANT) || map.access == Access::Shared {
+    pub(crate) fn of(mapping: M) -> io::Result<Constant<M>> {
+        let map = mapping.as_ref();
+        if !rustix::fs::fcntl_get_seals(map)?.contains(CONSTANT) || map.access == Access::Shared {
             return Err(Errno::PERM.into());
         }
-        if u64::try_from(rustix::fs::fstat(&map)?.st_size).is_ok_and(|size| size >= map.len() as u64) {
-            Ok(Constant(map))
+        if u64::try_from(rustix::fs::fstat(map)?.st_size).is_ok_and(|size| size >= map.len() as u64) {
+            Ok(Constant(mapping))
         } else {
             Err(Errno::OVERFLOW.into())
         }
     }
 }
 
-impl Deref for Constant {
+impl<M> Constant<M> {
+    pub(crate) fn get_ref(&self) -> &M {
+        &self.0
+    }
+}
+
+impl<M: Deref<Target: AsRef<Map>>> Deref for Constant<M> {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: a live mapping of as many readable bytes (`of` has compared them with the file's size), and the file is sealed: no
         // process, this one included, can write to it, make it shorter or take pages out of it.
-        unsafe { std::slice::from_raw_parts(self.0.start().as_ptr(), self.0.len()) }
-    }
-}
-
-impl AsFd for Constant {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        let map = self.0.as_ref();
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(map.start().as_ptr(), map.len()) }
     }
 }
 

@@ -434,7 +434,7 @@ fn wake_behind(entry: usize) {
     // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
     let word = unsafe { &*word };
     if word.load(Relaxed) & OWNER == 0 {
-        super::kernel::wake(word, 1);
+        super::kernel::wake(ptr::from_ref(word).cast(), 1);
     }
 }
 

@@ -61,7 +61,7 @@ impl System for Unlisted {
     }
 
     fn wake(&self, word: &AtomicU32, most: u32) -> usize {
-        kernel::wake(word, most)
+        kernel::wake(std::ptr::from_ref(word).cast(), most)
     }
 
     fn spins(&self) -> u32 {

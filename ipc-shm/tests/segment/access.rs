@@ -86,6 +86,10 @@ fn bytes_are_not_copied_where_objects_stand() {
     in_use(segment.write(104, &7_u64.to_ne_bytes()));
     in_use(segment.read(104, &mut [0; 8]));
     assert_eq!(*guard, 2);
+    // Nor by a view, whether it was there before or came.
+    let early = segment.view().unwrap();
+    in_use(early.read(104, &mut [0; 8]));
+    in_use(View::from_fd(early.into_fd().unwrap()).unwrap().read(104, &mut [0; 8]));
     drop(guard);
     // Nor by another handle of it, that came in another way, nor when the object's handles are gone.
     let same = Segment::from_fd(segment.clone().into_fd().unwrap()).unwrap();
@@ -96,9 +100,36 @@ fn bytes_are_not_copied_where_objects_stand() {
 
     // What was bytes becomes an object once.
     let segment = Segment::new(1 << 16).unwrap();
+    let view = segment.view().unwrap();
+    view.read(0, &mut [0; 8]).unwrap();
     segment.write(0, b"bytes").unwrap();
     let arena = Arena::in_segment(segment.clone()).unwrap();
     in_use(segment.write(0, b"bytes"));
     in_use(Arena::in_segment(segment).map(drop));
+    in_use(view.read(0, &mut [0; 8]));
     assert!(Value::new_with(1_u8, &arena).is_ok());
+}
+
+/// A copy comes to an end, and who receives an object waits for that: what came with the object in its message would be lost otherwise.
+#[test]
+fn an_object_is_received_while_bytes_are_copied() {
+    let _leaks = leaks();
+    for _ in 0..20 {
+        let value = Value::new(7_u64).unwrap();
+        let (send, receive) = pipe::<Value<u64>>().unwrap();
+        // In a process that has the segment alone: nothing of it was claimed there yet.
+        let receives = |segment: Segment, values: Receiver<Value<u64>>| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut bytes = vec![0; segment.len()];
+                    while segment.read(0, &mut bytes).is_ok() {}
+                });
+                let value = values.recv().map_err(|error| error.to_string());
+                value.map(|value| value.get().unwrap())
+            })
+        };
+        let child = exec().spawn(receives, (value.segment().clone(), receive)).unwrap();
+        send.send(value).unwrap();
+        assert_eq!(child.join().unwrap(), Ok(7));
+    }
 }

@@ -89,10 +89,9 @@ impl Drop for Group {
 fn a_small_control_group_is_an_error_and_no_kill() {
     let _leaks = leaks();
     let Some(group) = Group::new(64 << 20) else {
-        eprintln!(
-            "not tried: a small control group: run as root, with the memory controller at /sys/fs/cgroup"
+        return not_here(
+            "a control group of one's own takes root, and the memory controller at /sys/fs/cgroup",
         );
-        return;
     };
     let make = |group: PathBuf, len: usize| -> Result<usize> {
         fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
@@ -128,6 +127,66 @@ fn huge_pages_or_an_error_that_says_why_not() {
             Err(other) => panic!("{page}: {other}"),
         }
     }
+    match Pool::of(2) {
+        Some(_pool) => huge_pages_of_a_pool_of_two(),
+        None => not_here("root may set huge pages aside, where the kernel and its memory allow it"),
+    }
+}
+
+/// So many free huge pages of 2 MiB as long as this is there.
+struct Pool(u64);
+
+const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+impl Pool {
+    fn count(name: &str) -> Option<u64> {
+        fs::read_to_string(Path::new(POOL).join(name)).ok()?.trim().parse().ok()
+    }
+
+    fn of(free: u64) -> Option<Pool> {
+        let pool = Pool(Pool::count("nr_hugepages")?);
+        let wanted = pool.0 - Pool::count("free_hugepages")? + free;
+        fs::write(Path::new(POOL).join("nr_hugepages"), wanted.to_string()).ok()?;
+        (Pool::count("free_hugepages")? == free).then_some(pool)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let _ = fs::write(Path::new(POOL).join("nr_hugepages"), self.0.to_string());
+    }
+}
+
+fn huge_pages_of_a_pool_of_two() {
+    let free = || Pool::count("free_hugepages").unwrap() - Pool::count("resv_hugepages").unwrap();
+    let segment = Segment::huge(4 << 20, HugePage::Mib2).unwrap();
+    assert_eq!((segment.len(), free()), (4 << 20, 0));
+    let error = Segment::huge(1, HugePage::Mib2).unwrap_err();
+    assert!(matches!(error, Error::NoMemory { available: 0, .. }), "{error}");
+    segment.write(3 << 20, b"huge").unwrap();
+    let view = segment.view().unwrap();
+    let seen = |view: View| {
+        let mut text = [0; 4];
+        view.read(3 << 20, &mut text).map(|()| text)
+    };
+    assert_eq!(joined(exec(), seen, (view,)).unwrap(), *b"huge");
+    // Read by many, and no page more: not by who freezes it, and not by who receives it.
+    let frozen = segment.freeze().unwrap();
+    let seen = |frozen: Frozen| frozen[3 << 20..(3 << 20) + 4].to_vec();
+    let children = [(); 3].map(|()| exec().spawn(seen, (frozen.clone(),)).unwrap());
+    for child in children {
+        assert_eq!(child.join().unwrap(), b"huge");
+    }
+    assert_eq!(seen(Frozen::from_fd(frozen.into_fd().unwrap()).unwrap()), b"huge");
+    assert_eq!(free(), 2);
+    // Objects, and a descriptor for who is told no more.
+    let segment = Segment::huge(1, HugePage::Mib2).unwrap();
+    let again = Segment::from_fd(segment.clone().into_fd().unwrap()).unwrap();
+    assert_eq!(again.len(), 2 << 20);
+    let arena = Arena::in_segment(segment).unwrap();
+    let value = Value::new_with(1_u64, &arena).unwrap();
+    joined(exec(), |value: Value<u64>| value.set(2).unwrap(), (value.clone(),));
+    assert_eq!(value.get().unwrap(), 2);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::ptr;
 
 use ipc_core::{Builder, Context, Descriptor, Function, Message, Packed, Receiver, Resource, Sender, pipe};
 use ipc_shm::{Arena, Array, Error, Frozen, HugePage, Result, Segment, Value, View};
-use ipc_testkit::{GENEROUS, leaks, wait_until};
+use ipc_testkit::{GENEROUS, leaks, not_here, wait_until};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};

@@ -60,6 +60,52 @@ fn mapped_once_however_often_it_arrives() {
 }
 
 #[test]
+fn views_and_frozen_data_are_mapped_once_too() {
+    let _leaks = leaks();
+    let segment = Segment::new(10_000).unwrap();
+    segment.write(0, b"once").unwrap();
+    let count = |views: Vec<View>, messages: Receiver<View>| {
+        let mut all = views;
+        all.extend(messages.iter().map(|message| message.unwrap()));
+        (all.len(), mappings(&all[0]), descriptors_of(&all[0]))
+    };
+    let view = segment.view().unwrap();
+    let (send, receive) = pipe().unwrap();
+    let child = exec().spawn(count, (vec![view.clone(); 50], receive)).unwrap();
+    for _ in 0..50 {
+        send.send(view.clone()).unwrap();
+    }
+    drop((send, view));
+    assert_eq!(child.join().unwrap(), (100, 1, 1));
+
+    let count = |frozen: Vec<Frozen>, messages: Receiver<Frozen>| {
+        let mut all = frozen;
+        all.extend(messages.iter().map(|message| message.unwrap()));
+        assert!(all.iter().all(|one| one.as_ptr() == all[0].as_ptr() && one.starts_with(b"once")));
+        (all.len(), mappings(&all[0]), descriptors_of(&all[0]))
+    };
+    let frozen = segment.freeze().unwrap();
+    let (send, receive) = pipe().unwrap();
+    let child = exec().spawn(count, (vec![frozen.clone(); 50], receive)).unwrap();
+    for _ in 0..50 {
+        send.send(frozen.clone()).unwrap();
+    }
+    drop(send);
+    assert_eq!(child.join().unwrap(), (100, 1, 1));
+    let packed = Packed::new(&frozen).unwrap();
+    assert_eq!(packed.open::<Frozen>().unwrap().as_ptr(), frozen.as_ptr());
+    assert_eq!(mappings(&frozen), 1);
+}
+
+/// How many descriptors of this process are of the same file.
+fn descriptors_of(file: &impl AsFd) -> usize {
+    let key = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    let mine = key(rustix::fs::fstat(file).unwrap());
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    all.filter(|fd| rustix::fs::stat(fd.as_ref().unwrap().path()).is_ok_and(|stat| key(stat) == mine)).count()
+}
+
+#[test]
 fn threads_that_receive_and_drop_the_same() {
     let _leaks = leaks();
     let segment = Segment::new(4096).unwrap();

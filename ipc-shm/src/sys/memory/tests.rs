@@ -48,13 +48,13 @@ fn a_held_lock_keeps_its_mapping() {
 #[test]
 fn only_what_nobody_can_write_is_constant() {
     for missing in [SealFlags::WRITE, SealFlags::SHRINK, SealFlags::GROW] {
-        assert!(Constant::of(map(Access::Private, CONSTANT - missing)).is_err());
+        assert!(Constant::of(Box::new(map(Access::Private, CONSTANT - missing))).is_err());
     }
-    assert!(Constant::of(map(Access::Shared, SealFlags::empty())).is_err());
-    assert_eq!(Constant::of(map(Access::Private, CONSTANT)).unwrap().len(), 8192);
+    assert!(Constant::of(Box::new(map(Access::Shared, SealFlags::empty()))).is_err());
+    assert_eq!(Constant::of(Box::new(map(Access::Private, CONSTANT))).unwrap().len(), 8192);
     // Mapped beyond its end.
     let long = Map::new(file(CONSTANT), 8193, Access::Private).unwrap();
-    assert!(Constant::of(long).is_err());
+    assert!(Constant::of(Box::new(long)).is_err());
 }
 
 #[test]
