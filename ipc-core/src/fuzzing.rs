@@ -64,6 +64,7 @@ where
         setup: Setup::default(),
         stdio: [kind(0), kind(1), kind(2)],
         numbers,
+        captured: None,
         acknowledge: given & 64 != 0,
         detached: given & 128 != 0,
         run_atexit: false,

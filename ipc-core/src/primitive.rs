@@ -272,6 +272,7 @@ pub mod time {
 pub mod process {
     pub use crate::sys::incarnation::Incarnation;
     pub use crate::sys::life::{Life, Look, exists, is_nothing};
+    pub use crate::sys::private::Tie;
 }
 
 pub use crate::error::io_error;

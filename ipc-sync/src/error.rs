@@ -63,7 +63,7 @@ pub enum Error {
         /// So many have.
         most: u32,
     },
-    /// The barrier is broken: by a time-out, by [`abort`](crate::Barrier::abort), by the death of one who had arrived, by a panic of its action; or it was
+    /// The barrier is broken: by a time-out, by [`abort`](crate::Barrier::abort), by the death of one who had arrived, by a panic of its action, by the drop of a future that had arrived; or it was
     /// [reset](crate::Barrier::reset) while one waited.
     BrokenBarrier,
 }

@@ -257,7 +257,7 @@ impl Ledger {
     }
 
     /// Whether it is the caller's turn to look for the dead, of all who sleep. Without the lock.
-    fn is_due<P: People>(&self, people: &P, me: &Person) -> bool {
+    pub(crate) fn is_due<P: People>(&self, people: &P, me: &Person) -> bool {
         let looked = self.looked.load(Relaxed);
         let now = people.now();
         self.has_others(me)

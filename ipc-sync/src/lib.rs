@@ -40,10 +40,10 @@
 //! | [`Queue`], [`QueueSender`], [`QueueReceiver`] | many put, many get: values of any size, with descriptors inside; bounded or not, with bands of priority, joined if wanted ([`QueueBuilder`]). What could not be put comes back ([`PutError`]) |
 //! | [`ring()`], [`ring_with`]: [`RingSender`], [`RingReceiver`] | one sends, one receives: the fastest way. Values ([`RingIter`]), or bytes where they stand ([`Loan`], [`RingMessage`]). What could not be sent comes back ([`SendError`]) |
 //! | [`Event`], [`Pollable`] | a flag that is set, cleared and waited for, in a signal handler too; the same as a descriptor |
-//! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`] | so many at once; a permit is its process's, and comes back when that dies |
+//! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`], [`OwnedPermit`] | so many at once; a permit is its process's, and comes back when that dies |
 //! | [`CountingSemaphore`] | signals that are counted, and nobody's; up to [`MAX_PERMITS`] |
 //! | [`Condition`] | waiting with a lock of `ipc-shm` given back meanwhile, in the shape of std's `Condvar` |
-//! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come |
+//! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come, asleep or in an executor |
 //! | [`Latch`] | a count that goes down once |
 //! | [`OnceLock`] | a value that is set once, and then read without a lock; who was to make it and dies leaves that to the next |
 //! | [`select()`], [`select_deadline`], [`Waitable`] | waiting for many of these at once, and for connections and children |
@@ -72,6 +72,8 @@
 //! | who was to count a latch down | nobody | the step is missing; whoever started it knows |
 //! | who makes the value of a `OnceLock` | the kernel, at once | it is not set; the next makes it |
 //! | who waits anywhere, or was just woken | the kernel, at once | the next is woken |
+//!
+//! A forked child (`Context::fork`, `Builder::fork`) has the ends of queues and rings that it was given, and keeps no others open.
 //!
 //! Each type's documentation has the whole of its table. Two mechanisms carry it, both of `ipc-shm`: *robust locks*, whose dead owner the kernel tells of, and *gates*
 //! ([`ipc_shm::gate`]), at which a wake-up is not lost with the one it was given to, nor with the one who owed it. What belongs to a *process* and not
@@ -125,7 +127,7 @@ pub use once::OnceLock;
 pub use queue::{Queue, QueueBuilder, QueueReceiver, QueueSender};
 pub use ring::{Iter as RingIter, Loan, RingMessage, RingReceiver, RingSender, ring, ring_with};
 pub use select::{Waitable, select, select_deadline};
-pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, Permit, Semaphore};
+pub use semaphore::{BoundedSemaphore, CountingSemaphore, MAX_PERMITS, OwnedPermit, Permit, Semaphore};
 
 /// Primitives to be placed in shared memory by whoever has some.
 pub mod raw {

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use ipc_core::Signal;
@@ -14,7 +16,7 @@ use ipc_sync::raw::{Here, People, Person, RawBarrier};
 use ipc_sync::{Barrier, Error};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
-use support::spawn;
+use support::{block_on, spawn};
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -43,6 +45,101 @@ fn the_death_of_one_who_has_come_breaks_it() {
     all.extend(others.into_iter().map(|other| other.join().unwrap().unwrap()));
     all.sort_unstable();
     assert_eq!(all, [0, 1, 2]);
+}
+
+/// In other processes, asleep and in an executor, and here: each round all pass, and each index is given once.
+#[test]
+fn futures_and_sleepers_pass_together() {
+    // Helper threads keep their descriptors.
+    let _leaks = leaks().allow(0, 8, 0);
+    const ROUNDS: usize = 50;
+    for barrier in [Barrier::new(4).unwrap(), Barrier::new_with(4, &Arena::new(1 << 18).unwrap()).unwrap()] {
+        let sleeps = |barrier: Barrier| -> Vec<usize> {
+            (0..ROUNDS).map(|_| barrier.wait_timeout(GENEROUS).unwrap().index()).collect()
+        };
+        let polls = |barrier: Barrier| -> Vec<usize> {
+            (0..ROUNDS).map(|_| block_on(barrier.wait_async()).unwrap().index()).collect()
+        };
+        let sleeper = spawn(sleeps, (barrier.clone(),)).unwrap();
+        let poller = spawn(polls, (barrier.clone(),)).unwrap();
+        let acted = AtomicUsize::new(0);
+        let act = || _ = acted.fetch_add(1, SeqCst);
+        let mut mine = Vec::new();
+        let other = std::thread::scope(|scope| {
+            let other = scope.spawn(|| polls(barrier.clone()));
+            for _ in 0..ROUNDS {
+                let before = acted.load(SeqCst);
+                mine.push(block_on(barrier.wait_with_async(act)).unwrap());
+                // The last to come does it, before it passes.
+                assert_eq!(acted.load(SeqCst) - before, usize::from(mine.last().unwrap().is_leader()));
+            }
+            other.join().unwrap()
+        });
+        let (sleeper, poller) = (sleeper.join().unwrap(), poller.join().unwrap());
+        for round in 0..ROUNDS {
+            let mut indices = [sleeper[round], poller[round], other[round], mine[round].index()];
+            indices.sort_unstable();
+            assert_eq!(indices, [0, 1, 2, 3]);
+        }
+        assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
+    }
+}
+
+fn poll_once<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
+    future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+}
+
+#[test]
+fn a_future_that_is_dropped_breaks_it_once_it_has_come() {
+    let _leaks = leaks().allow(0, 8, 0);
+    let barrier = Barrier::new(2).unwrap();
+    // Not polled, it has not come.
+    drop(barrier.wait_async());
+    assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
+    let other = spawn(wait, (barrier.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+    barrier.abort().unwrap();
+    assert!(matches!(other.join().unwrap(), Err(Error::BrokenBarrier)));
+    barrier.reset().unwrap();
+    let three = Barrier::new(3).unwrap();
+    let other = spawn(wait, (three.clone(),)).unwrap();
+    let mut future = Box::pin(three.wait_async());
+    assert!(!poll_once(&mut future));
+    assert!(wait_until(GENEROUS, || three.waiting() == 2));
+    drop(future);
+    assert!(matches!(other.join().unwrap(), Err(Error::BrokenBarrier)));
+    assert!(three.is_broken() && matches!(block_on(three.wait_async()), Err(Error::BrokenBarrier)));
+    three.reset().unwrap();
+    // All have come, and then it is dropped: the others pass.
+    let mut future = Box::pin(barrier.wait_async());
+    assert!(!poll_once(&mut future));
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| barrier.wait());
+        assert!(wait_until(GENEROUS, || other.is_finished()));
+        drop(future);
+        assert!(other.join().unwrap().is_ok());
+    });
+    assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
+}
+
+#[test]
+fn a_future_is_told_of_a_death_a_time_and_a_panic() {
+    let _leaks = leaks().allow(0, 8, 0);
+    let barrier = Barrier::new(3).unwrap();
+    let victim =
+        spawn(|barrier: Barrier| block_on(barrier.wait_async()).is_ok(), (barrier.clone(),)).unwrap();
+    let mut future = Box::pin(barrier.wait_async());
+    assert!(!poll_once(&mut future));
+    assert!(wait_until(GENEROUS, || barrier.waiting() == 2));
+    kill(victim);
+    assert!(matches!(block_on(future), Err(Error::BrokenBarrier)));
+    let alone = Barrier::new(2).unwrap().with_timeout(SHORT);
+    assert!(matches!(block_on(alone.wait_async()), Err(Error::BrokenBarrier)));
+    assert_eq!(alone.waiting(), 0);
+    let one = Barrier::new(1).unwrap();
+    let panics = std::panic::AssertUnwindSafe(|| block_on(one.wait_with_async(|| panic!("on purpose"))));
+    std::panic::catch_unwind(panics).unwrap_err();
+    assert_eq!((one.waiting(), one.is_broken()), (0, true));
 }
 
 #[test]

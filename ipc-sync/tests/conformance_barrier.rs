@@ -1,6 +1,6 @@
 //! CPython's own tests of barriers (`_TestBarrier`), under CPython's names.
 //!
-//! One body over exec, fork server and threads: five parties, one of which is the test itself. What these tests leave out stands in `barrier.rs`.
+//! One body over exec, fork server, fork and threads: five parties, one of which is the test itself. What these tests leave out stands in `barrier.rs`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
@@ -204,6 +204,12 @@ mod bodies {
     }
 }
 
+/// Copies of this process.
+fn fork() -> Context {
+    // SAFETY: the bodies' children take no lock that another thread of the parent may have held, but the C library's, which its fork sees to.
+    unsafe { Context::fork() }
+}
+
 macro_rules! back_end {
     ($back_end:ident = $start:expr; $($test:ident)*) => {
         mod $back_end {
@@ -221,6 +227,9 @@ back_end! { exec = Start::Process(Context::exec);
     barrier barrier_10 wait_return action abort reset abort_and_reset timeout default_timeout single_thread thousand
 }
 back_end! { fork_server = Start::Process(Context::fork_server);
+    barrier barrier_10 wait_return action abort reset abort_and_reset timeout default_timeout single_thread thousand
+}
+back_end! { fork = Start::Process(fork);
     barrier barrier_10 wait_return action abort reset abort_and_reset timeout default_timeout single_thread thousand
 }
 back_end! { threads = Start::Thread;

@@ -1,6 +1,6 @@
 //! CPython's own tests of conditions, under CPython's names: waiters are always mixed, processes and threads.
 //!
-//! One body over exec and fork server. `xtask/parity.md` says which row of Python's list each of them shows.
+//! One body over exec, fork server, fork and threads. `xtask/parity.md` says which row of Python's list each of them shows.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
@@ -167,6 +167,12 @@ mod bodies {
     }
 }
 
+/// Copies of this process.
+fn fork() -> Context {
+    // SAFETY: the bodies' children take no lock that another thread of the parent may have held, but the C library's, which its fork sees to.
+    unsafe { Context::fork() }
+}
+
 macro_rules! back_end {
     ($back_end:ident = $start:expr; $($class:ident { $($test:ident)* })*) => {
         mod $back_end {
@@ -185,5 +191,11 @@ back_end! { exec = ipc_core::Context::exec;
     test_condition { notify notify_all notify_n timeout waitfor waitfor_timeout wait_result }
 }
 back_end! { fork_server = ipc_core::Context::fork_server;
+    test_condition { notify notify_all notify_n timeout waitfor waitfor_timeout wait_result }
+}
+back_end! { fork = crate::fork;
+    test_condition { notify notify_all notify_n timeout waitfor waitfor_timeout wait_result }
+}
+back_end! { threads = ipc_core::Context::threads;
     test_condition { notify notify_all notify_n timeout waitfor waitfor_timeout wait_result }
 }

@@ -1,6 +1,6 @@
 //! CPython's own tests of events, under CPython's names.
 //!
-//! One body over exec, fork server and threads. What these tests leave out stands in `events.rs`. `xtask/parity.md` says which row of Python's list each of them
+//! One body over exec, fork server, fork and threads. What these tests leave out stands in `events.rs`. `xtask/parity.md` says which row of Python's list each of them
 //! shows.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
@@ -53,6 +53,12 @@ mod bodies {
     }
 }
 
+/// Copies of this process.
+fn fork() -> Context {
+    // SAFETY: the bodies' children take no lock that another thread of the parent may have held, but the C library's, which its fork sees to.
+    unsafe { Context::fork() }
+}
+
 macro_rules! back_end {
     ($back_end:ident = $start:expr; $($class:ident { $($test:ident)* })*) => {
         mod $back_end {
@@ -69,4 +75,5 @@ macro_rules! back_end {
 
 back_end! { exec = ipc_core::Context::exec; test_event { event repr } }
 back_end! { fork_server = ipc_core::Context::fork_server; test_event { event repr } }
+back_end! { fork = crate::fork; test_event { event repr } }
 back_end! { threads = ipc_core::Context::threads; test_event { event repr } }

@@ -295,6 +295,12 @@ mod bodies {
     }
 }
 
+/// Copies of this process.
+fn fork() -> Context {
+    // SAFETY: the bodies' children take no lock that another thread of the parent may have held, but the C library's, which its fork sees to.
+    unsafe { Context::fork() }
+}
+
 macro_rules! back_ends {
     ($($back_end:ident = $start:expr),*; $tests:tt) => {
         $(back_ends! { @ $back_end = $start; $tests })*
@@ -313,7 +319,8 @@ macro_rules! back_ends {
 }
 
 back_ends! {
-    exec = ipc_core::Context::exec, fork_server = ipc_core::Context::fork_server, threads = ipc_core::Context::threads;
+    exec = ipc_core::Context::exec, fork_server = ipc_core::Context::fork_server,
+    fork = crate::fork, threads = ipc_core::Context::threads;
     {
         test_queue {
             put get fork qsize task_done timeout queue_feeder_donot_stop_onexc queue_feeder_on_queue_feeder_error

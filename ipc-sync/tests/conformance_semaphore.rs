@@ -1,6 +1,6 @@
 //! CPython's own tests of semaphores, under CPython's names (`_TestSemaphore`, and what `_TestLock` says of a lock that anybody may release).
 //!
-//! One body over exec, fork server and threads. What these tests leave out stands in `semaphore.rs`.
+//! One body over exec, fork server, fork and threads. What these tests leave out stands in `semaphore.rs`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test are part of it")]
 
@@ -86,6 +86,12 @@ mod bodies {
     }
 }
 
+/// Copies of this process.
+fn fork() -> Context {
+    // SAFETY: the bodies' children take no lock that another thread of the parent may have held, but the C library's, which its fork sees to.
+    unsafe { Context::fork() }
+}
+
 macro_rules! back_end {
     ($back_end:ident = $start:expr; $($test:ident)*) => {
         mod $back_end {
@@ -101,4 +107,5 @@ macro_rules! back_end {
 
 back_end! { exec = Start::Process(Context::exec); semaphore bounded_semaphore timeout lock }
 back_end! { fork_server = Start::Process(Context::fork_server); semaphore bounded_semaphore timeout lock }
+back_end! { fork = Start::Process(fork); semaphore bounded_semaphore timeout lock }
 back_end! { threads = Start::Thread; semaphore bounded_semaphore timeout lock }

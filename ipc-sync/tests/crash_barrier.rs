@@ -9,6 +9,7 @@
 mod victims;
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context as Waking, Waker};
 
 use ipc_core::{Child, Signal};
 use ipc_shm::Atomic;
@@ -31,6 +32,14 @@ fn pass(barrier: Barrier, over: Atomic<u32>) -> u32 {
         }
     }
     passed
+}
+
+/// The same, but first it comes as a future that is dropped before the others have.
+fn give_up_and_pass(barrier: Barrier, over: Atomic<u32>) -> u32 {
+    let mut future = Box::pin(barrier.wait_async());
+    let _ = future.as_mut().poll(&mut Waking::from_waker(Waker::noop()));
+    drop(future);
+    pass(barrier, over)
 }
 
 /// So many have been killed, and all others have been told, though nobody has waited with a time; the barrier is as new after a reset.
@@ -69,12 +78,19 @@ fn kill_parties(method: String, point: String, rounds: u32, seed: u64) {
         // Those who look after the dead die of that as well, and one is left.
         let twice =
             ["barrier: undone", "barrier: dead party cleared", "barrier: counted anew"].contains(&&*point);
+        let gives_up = point == "barrier: gives up";
         if twice {
             points.arm_both("barrier: sat down", &point);
+        } else if gives_up {
+            // There is no second: by then it is broken.
+            points.arm(&point, 1);
         } else {
             points.arm(&point, 1 + rng.below(5) as u32);
         }
-        let party = || start(&context, pass, (barrier.clone(), over.clone()));
+        let party = || match gives_up {
+            true => start(&context, give_up_and_pass, (barrier.clone(), over.clone())),
+            false => start(&context, pass, (barrier.clone(), over.clone())),
+        };
         let before = points.kills(&point);
         let mut parties: Vec<Child<u32>> = (0..PARTIES).map(|_| party()).collect();
         assert!(wait_until(GENEROUS, || points.kills(&point) > before), "nobody has died");

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use ipc_core::Packed;
-use ipc_sync::{Barrier, BoundedSemaphore, CountingSemaphore, Error, Permit, Semaphore};
+use ipc_sync::{Barrier, BoundedSemaphore, CountingSemaphore, Error, Permit, Result, Semaphore};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -33,22 +33,36 @@ fn turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// Python's counter: so many are there, and of a bounded one never more than at first.
+/// Python's counter: so many are there, and of a bounded one never more than at first. And how many of them this process has, which is as many as its permits
+/// give back.
 struct Model {
     available: u32,
     most: Option<u32>,
+    had: u32,
 }
 
 impl Model {
     fn acquire(&mut self, permits: u32) -> bool {
         let enough = self.available >= permits;
-        self.available -= if enough { permits } else { 0 };
+        if enough {
+            self.available -= permits;
+            self.had += permits;
+        }
         enough
+    }
+
+    fn give_back(&mut self, permits: u32) {
+        let own = self.had.min(permits);
+        self.available += own;
+        self.had -= own;
     }
 
     fn release(&mut self, permits: u32) -> bool {
         let fits = self.most.is_none_or(|most| self.available + permits <= most);
-        self.available += if fits { permits } else { 0 };
+        if fits {
+            self.available += permits;
+            self.had -= self.had.min(permits);
+        }
         fits
     }
 }
@@ -61,8 +75,11 @@ macro_rules! walk {
         for turn in $turns {
             match turn {
                 Turn::Acquire { handle, permits, timed } => {
-                    let got = $acquire(&handles[*handle], *permits, *timed);
                     let enough = model.acquire(*permits);
+                    let got = match $acquire(&handles[*handle], *permits, *timed) {
+                        Err(Error::Invalid { .. }) if model.most.is_some_and(|most| *permits > most) => None,
+                        got => got.unwrap(),
+                    };
                     prop_assert_eq!(got.is_some(), enough);
                     held.extend(got.map(|permit| (*permits, permit)));
                 }
@@ -71,7 +88,7 @@ macro_rules! walk {
                     let counts = drops(&permit);
                     drop(permit);
                     if counts {
-                        model.release(permits);
+                        model.give_back(permits);
                     }
                 }
                 Turn::Forget { at } if !held.is_empty() => {
@@ -102,11 +119,11 @@ const SHORT: Duration = Duration::from_micros(100);
 macro_rules! owned {
     ($semaphore:ty) => {
         |semaphore, permits, timed| {
-            fn acquire(semaphore: &$semaphore, permits: u32, timed: bool) -> Option<Permit<'_>> {
+            fn acquire(semaphore: &$semaphore, permits: u32, timed: bool) -> Result<Option<Permit<'_>>> {
                 if timed && permits == 1 {
-                    return semaphore.acquire_timeout(SHORT).unwrap();
+                    return semaphore.acquire_timeout(SHORT);
                 }
-                semaphore.try_acquire_many(permits).unwrap()
+                semaphore.try_acquire_many(permits)
             }
             acquire(semaphore, permits, timed)
         }
@@ -120,14 +137,14 @@ proptest! {
     fn a_semaphore(turns in vec(turn(), 0..60), permits in 0..5u32) {
         let semaphore = Semaphore::new(permits).unwrap();
         let handles = [Packed::new(&semaphore).unwrap().open().unwrap(), semaphore];
-        walk!(&handles, Model { available: permits, most: None }, &turns, owned!(Semaphore), Permit<'_>);
+        walk!(&handles, Model { available: permits, most: None, had: 0 }, &turns, owned!(Semaphore), Permit<'_>);
     }
 
     #[test]
     fn a_bounded_semaphore(turns in vec(turn(), 0..60), permits in 0..5u32) {
         let semaphore = BoundedSemaphore::new(permits).unwrap();
         let handles = [Packed::new(&semaphore).unwrap().open().unwrap(), semaphore];
-        let model = Model { available: permits, most: Some(permits) };
+        let model = Model { available: permits, most: Some(permits), had: 0 };
         walk!(&handles, model, &turns, owned!(BoundedSemaphore), Permit<'_>);
     }
 
@@ -137,12 +154,12 @@ proptest! {
         let handles = [Packed::new(&semaphore).unwrap().open().unwrap(), semaphore];
         let acquire = |semaphore: &CountingSemaphore, permits, timed| {
             let acquired = match timed && permits == 1 {
-                true => semaphore.acquire_timeout(SHORT).unwrap(),
-                false => semaphore.try_acquire_many(permits).unwrap(),
+                true => semaphore.acquire_timeout(SHORT),
+                false => semaphore.try_acquire_many(permits),
             };
-            acquired.then_some(())
+            acquired.map(|acquired| acquired.then_some(()))
         };
-        walk!(&handles, Model { available: permits, most: Some(permits + more) }, &turns, acquire, ());
+        walk!(&handles, Model { available: permits, most: Some(permits + more), had: 0 }, &turns, acquire, ());
     }
 
     /// Of threads that come in any number of rounds, with a reset or an abort in between.

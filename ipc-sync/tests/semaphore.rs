@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Signal;
 use ipc_shm::Arena;
-use ipc_sync::{BoundedSemaphore, CountingSemaphore, Error, MAX_PERMITS, Semaphore};
+use ipc_sync::{BoundedSemaphore, CountingSemaphore, Error, Event, MAX_PERMITS, Semaphore};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
 use support::{block_on, spawn};
@@ -165,6 +165,103 @@ fn a_fork_has_nothing() {
     assert_eq!((status, semaphore.available()), (0, 0));
     drop(permit);
     assert_eq!(semaphore.available(), 1);
+}
+
+/// What was released by hand is not given back by the permit's drop as well: it would be another's, or one more than there are.
+#[test]
+fn a_permit_gives_back_what_its_process_has_and_no_more() {
+    let _leaks = leaks();
+    let two = Semaphore::new(2).unwrap();
+    let over = Event::new().unwrap();
+    let (held, holding) = (Event::new().unwrap(), two.clone());
+    let hold = |two: Semaphore, held: Event, over: Event| {
+        let _permit = two.acquire().unwrap();
+        held.set();
+        over.wait_timeout(GENEROUS)
+    };
+    let child = spawn(hold, (holding, held.clone(), over.clone())).unwrap();
+    assert!(held.wait_timeout(GENEROUS));
+    let permit = two.acquire().unwrap();
+    two.release().unwrap();
+    drop(permit);
+    assert_eq!(two.available(), 1, "the child's was taken");
+    let owned = two.acquire_owned().unwrap();
+    two.release().unwrap();
+    drop(owned);
+    assert_eq!(two.available(), 1);
+    over.set();
+    assert!(child.join().unwrap());
+    assert_eq!(two.available(), 2);
+}
+
+#[test]
+fn owned_permits_go_where_they_are_wanted() {
+    fn all<T: Send + Sync + 'static>(value: T) -> T {
+        value
+    }
+    let _leaks = leaks().allow(0, 8, 0);
+    for semaphore in
+        [Semaphore::new(2).unwrap(), Semaphore::new_with(2, &Arena::new(1 << 16).unwrap()).unwrap()]
+    {
+        let both = all(semaphore.acquire_many_owned(2).unwrap());
+        assert_eq!((both.permits(), semaphore.available()), (2, 0));
+        assert!(semaphore.try_acquire_owned().unwrap().is_none());
+        assert!(semaphore.try_acquire_many_owned(2).unwrap().is_none());
+        assert!(semaphore.acquire_owned_timeout(SHORT).unwrap().is_none());
+        assert!(semaphore.acquire_many_owned_timeout(2, SHORT).unwrap().is_none());
+        assert!(semaphore.acquire_owned_deadline(Instant::now()).unwrap().is_none());
+        assert!(semaphore.acquire_many_owned_deadline(2, Instant::now()).unwrap().is_none());
+        // The future and what comes of it outlive the handle that it was asked of.
+        let clone = semaphore.clone();
+        let future = clone.acquire_owned_async();
+        drop(clone);
+        let waiting = std::thread::spawn(move || block_on(future));
+        std::thread::spawn(move || drop(both)).join().unwrap();
+        let one = waiting.join().unwrap().unwrap();
+        assert_eq!((one.permits(), semaphore.available()), (1, 1));
+        one.forget();
+        assert_eq!(semaphore.available(), 1);
+        semaphore.release().unwrap();
+        let both = block_on(semaphore.acquire_many_owned_async(2)).unwrap();
+        assert_eq!(format!("{both:?}"), "OwnedPermit { permits: 2 }");
+        drop(both);
+        let later = Instant::now() + GENEROUS;
+        drop((
+            semaphore.acquire_owned_deadline(later).unwrap(),
+            semaphore.acquire_owned_timeout(GENEROUS).unwrap(),
+        ));
+        drop(semaphore.acquire_many_owned_deadline(2, later).unwrap().unwrap());
+        drop(semaphore.acquire_many_owned_timeout(2, GENEROUS).unwrap().unwrap());
+        drop((semaphore.try_acquire_owned().unwrap().unwrap(), semaphore.acquire_owned().unwrap()));
+        drop(semaphore.try_acquire_many_owned(2).unwrap().unwrap());
+        assert_eq!(semaphore.available(), 2);
+    }
+}
+
+/// What there can never be is refused in each form, not waited for.
+#[test]
+fn more_than_there_can_be_is_refused_in_each_form() {
+    let _leaks = leaks();
+    let two = BoundedSemaphore::new(2).unwrap();
+    let later = Instant::now() + GENEROUS;
+    let refused = [
+        two.acquire_many(3).map(drop),
+        two.try_acquire_many(3).map(drop),
+        two.acquire_many_timeout(3, GENEROUS).map(drop),
+        two.acquire_many_deadline(3, later).map(drop),
+        two.acquire_many_owned(3).map(drop),
+        two.try_acquire_many_owned(3).map(drop),
+        block_on(two.acquire_many_async(3)).map(drop),
+        block_on(two.acquire_many_owned_async(3)).map(drop),
+    ];
+    assert!(refused.into_iter().all(|answer| matches!(answer, Err(Error::Invalid { .. }))));
+    let two = CountingSemaphore::with_max(2, 2).unwrap();
+    let refused = [
+        two.acquire_many(3),
+        two.try_acquire_many(3).map(drop),
+        two.acquire_many_timeout(3, GENEROUS).map(drop),
+    ];
+    assert!(refused.into_iter().all(|answer| matches!(answer, Err(Error::Invalid { .. }))));
 }
 
 #[test]

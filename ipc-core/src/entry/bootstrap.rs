@@ -120,6 +120,11 @@ fn live(inherited: Inherited, in_memory: Option<InMemory>) -> std::convert::Infa
     };
     let run_atexit = start.run_atexit;
     let function = start.function;
+    if let Some(captured) = &start.captured
+        && let Err(e) = sys::private::keep_only(captured)
+    {
+        report(&control, &setup_failure("taking its parent's descriptors away", &e), run_atexit);
+    }
     let (acknowledge, detached) = (start.acknowledge, start.detached);
     #[cfg(any(feature = "log", feature = "tracing"))]
     let logging = start.logging;

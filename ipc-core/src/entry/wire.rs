@@ -50,6 +50,8 @@ pub(crate) struct Start {
     pub(crate) stdio: [ChildStdio; 3],
     /// The numbers at which further descriptors are wanted.
     pub(crate) numbers: Vec<i32>,
+    /// In a forked child that runs a closure: the numbers of the ties that the closure captured (`sys::private`).
+    pub(crate) captured: Option<Vec<i32>>,
     pub(crate) acknowledge: bool,
     pub(crate) detached: bool,
     pub(crate) run_atexit: bool,

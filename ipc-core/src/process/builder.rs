@@ -304,6 +304,9 @@ impl Builder {
     /// Forks this process and runs `f` in the child: a closure that may capture anything, also what cannot be sent. Its value is sent as
     /// usual. The [context](Builder::context) does not matter.
     ///
+    /// This process drops its own copy of what `f` captured. Ends of ipc-sync's queues and rings in it are the child's from then on; those that it did not
+    /// capture, or that stand behind an `Arc` which this process has as well, the child does not hold open.
+    ///
     /// ```
     /// # fn main() -> ipc_core::Result<()> {
     /// let table: Vec<u64> = (0..1000).collect();
@@ -357,13 +360,16 @@ impl Builder {
         let name = identity.name.clone();
 
         let forked = in_memory.is_some();
-        let (newborn, mut setup) = match in_memory {
+        let (newborn, mut setup, captured) = match in_memory {
             Some(function) => {
-                let (newborn, mut setup) = fork::newborn_with(function)?;
+                let (newborn, mut setup, captured) = fork::newborn_with(function)?;
                 setup.environment = environment;
-                (newborn, setup)
+                (newborn, setup, Some(captured))
             }
-            None => self.context.newborn(environment.as_ref())?,
+            None => {
+                let (newborn, setup) = self.context.newborn(environment.as_ref(), &args.descriptors)?;
+                (newborn, setup, None)
+            }
         };
         crash_point!("parent: newborn taken");
         let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
@@ -410,6 +416,7 @@ impl Builder {
             setup,
             stdio: std::array::from_fn(|at| streams[at].0),
             numbers: self.descriptors.iter().map(|(number, _)| *number).collect(),
+            captured,
             acknowledge,
             detached: self.detached,
             run_atexit: self.run_atexit,

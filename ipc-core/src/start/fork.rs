@@ -22,7 +22,7 @@
 //! parent was reporting a panic, or setting a hook, at that very moment, the child's report waits for ever.
 
 use std::io::StdoutLock;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::MutexGuard;
 
 use super::{Context, Cradle, Newborn, as_this_process};
@@ -34,17 +34,19 @@ use crate::process::current;
 use crate::process::setup::Setup;
 use crate::{lifeline, sys};
 
-/// A child that is a copy of this process, and waits for its start message.
-pub(crate) fn newborn() -> Result<(Newborn, Setup)> {
-    copy(None)
+/// A child that is a copy of this process, and waits for its start message. It keeps no copies of these descriptors, which are what
+/// that message will bring it.
+pub(crate) fn newborn(args: &[OwnedFd]) -> Result<(Newborn, Setup)> {
+    copy(None, args).map(|(newborn, setup, _)| (newborn, setup))
 }
 
 /// A child that is a copy of this process, and runs `function` once it is told what else to be.
-pub(crate) fn newborn_with(function: InMemory) -> Result<(Newborn, Setup)> {
-    copy(Some(function))
+/// Also gives what it keeps by that (`Start::captured`).
+pub(crate) fn newborn_with(function: InMemory) -> Result<(Newborn, Setup, Vec<RawFd>)> {
+    copy(Some(function), &[])
 }
 
-fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
+fn copy(function: Option<InMemory>, args: &[OwnedFd]) -> Result<(Newborn, Setup, Vec<RawFd>)> {
     if std::thread::panicking() {
         return Err(Error::Unsupported {
             what: "forking a child while the thread panics".into(),
@@ -57,8 +59,9 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
     let setup = as_this_process()?;
     let Cradle { ours, theirs } = Cradle::new()?;
     let held = Held::new();
+    let own = [theirs.control.as_fd(), theirs.lifeline.as_fd()];
     let forked = sys::private::fork_without(
-        &[theirs.control.as_fd(), theirs.lifeline.as_fd()],
+        sys::private::Keeps { own: &own, captured: function.is_some(), not: args },
         // SAFETY: whoever made the `Context` or called `Builder::fork` has vouched for what the child runs. What this crate
         // itself runs there takes no lock that another thread can have held: see the table above.
         || unsafe { sys::clone::fork() },
@@ -68,7 +71,8 @@ fn copy(function: Option<InMemory>) -> Result<(Newborn, Setup)> {
     match forked {
         Ok(Some(born)) => {
             lifeline::arm_newborn(theirs.lifeline.as_fd(), born.pid);
-            Ok((ours.into_newborn(born, true), setup))
+            let captured = sys::private::leave_to_a_copy(function);
+            Ok((ours.into_newborn(born, true), setup, captured))
         }
         Ok(None) => {
             sys::process::set_cloned();

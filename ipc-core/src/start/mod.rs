@@ -226,12 +226,16 @@ impl Context {
 
     /// A new process of this kind, and what it must be told to look as if made from this process as it is now.
     ///
-    /// `environment` is the child's whole environment, if it is not to be this process's.
-    pub(crate) fn newborn(&self, environment: Option<&Environment>) -> Result<(Newborn, Setup)> {
+    /// `environment` is the child's whole environment, if it is not to be this process's; `args` the descriptors that it will be sent.
+    pub(crate) fn newborn(
+        &self,
+        environment: Option<&Environment>,
+        args: &[std::os::fd::OwnedFd],
+    ) -> Result<(Newborn, Setup)> {
         match &self.0 {
             Way::Exec => exec::newborn(environment),
             Way::Fork => {
-                let (newborn, mut setup) = fork::newborn()?;
+                let (newborn, mut setup) = fork::newborn(args)?;
                 setup.environment = environment.cloned();
                 Ok((newborn, setup))
             }

@@ -6,12 +6,18 @@
 //! each in the copy: the numbers stay valid for the values that own them there. A number that a child is to have something else at
 //! ([`give_up`]) is no longer such a value's: which entry is whose is told by a mark, for the number may be listed again.
 //!
+//! Crates above have such descriptors as well, by which the other side of a queue learns that nobody is left: [`Tie`]. A copy that runs a
+//! named function has what is in its arguments, and keeps none of its parent's. One that runs a closure has what that captured; and what that
+//! is, shows when the parent drops the original of it, after the fork: values with ties say so then, and the copy is told before it runs ([`keep_only`]).
+//!
 //! None of them stands on 0 to 2, where a program that has closed its standard streams would have it: what is printed would go into
 //! it, and children would inherit it as theirs.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::descriptor::move_off;
@@ -20,20 +26,26 @@ static OPEN: Mutex<Open> = Mutex::new(Open { marks: BTreeMap::new(), last: 0 });
 
 struct Open {
     /// The mark of whoever owns each number.
-    marks: BTreeMap<RawFd, u64>,
+    marks: BTreeMap<RawFd, Mark>,
     last: u64,
 }
 
+struct Mark {
+    mark: u64,
+    /// Whether a copy that runs a closure may have it by that.
+    captured: bool,
+}
+
 impl Open {
-    fn enter(&mut self, descriptor: OwnedFd) -> Private {
+    fn enter(&mut self, descriptor: OwnedFd, captured: bool) -> Private {
         self.last += 1;
-        self.marks.insert(descriptor.as_raw_fd(), self.last);
+        self.marks.insert(descriptor.as_raw_fd(), Mark { mark: self.last, captured });
         Private(Some((descriptor, self.last)))
     }
 
     /// Takes the entry out; whether it was still this one's.
     fn remove(&mut self, number: RawFd, mark: u64) -> bool {
-        let still = self.marks.get(&number) == Some(&mark);
+        let still = self.marks.get(&number).is_some_and(|entry| entry.mark == mark);
         if still {
             self.marks.remove(&number);
         }
@@ -59,15 +71,75 @@ pub(crate) fn make<const N: usize>(
     for place in &mut made {
         *place = place.take().map(|fresh| move_off(fresh, &[]).map_err(|(_, e)| e)).transpose()?;
     }
-    Ok(made.map(|made| made.map_or(Private(None), |made| open.enter(made))))
+    Ok(made.map(|made| made.map_or(Private(None), |made| open.enter(made, false))))
 }
 
 impl From<OwnedFd> for Private {
     /// One that was made elsewhere: until now, forked copies have it. It stays on 0 to 2 where there is no other number for it.
     fn from(descriptor: OwnedFd) -> Private {
-        let mut open = open();
-        let descriptor = move_off(descriptor, &[]).unwrap_or_else(|(descriptor, _)| descriptor);
-        open.enter(descriptor)
+        enter(descriptor, false)
+    }
+}
+
+fn enter(descriptor: OwnedFd, captured: bool) -> Private {
+    let mut open = open();
+    let descriptor = move_off(descriptor, &[]).unwrap_or_else(|(descriptor, _)| descriptor);
+    open.enter(descriptor, captured)
+}
+
+/// A descriptor whose last closing is to be noticed, by the other end of a pair of sockets say: a forked copy of this process must not keep it
+/// open by chance.
+///
+/// The child of a `Context::fork` has `/dev/null` in its place, for it has what came in its arguments; that of a `Builder::fork`, too, but for what its
+/// closure captured. So the value that has it asks, in its `drop`, whether it is [left to a copy](Tie::is_left_to_a_copy).
+#[derive(Debug)]
+pub struct Tie(Private);
+
+impl Tie {
+    /// For the `drop` of what has it: whether that is the original of what a forked child's closure captured. It is the child's now, and has not come
+    /// to its end.
+    pub fn is_left_to_a_copy(&self) -> bool {
+        let note = |left: &RefCell<Option<Vec<RawFd>>>| {
+            left.borrow_mut().as_mut().map(|left| left.push(self.as_fd().as_raw_fd())).is_some()
+        };
+        // A thread that ends leaves nothing to copies.
+        LEFT.try_with(note).unwrap_or(false)
+    }
+}
+
+thread_local! {
+    /// The ties in what this thread leaves to a copy, while it drops that.
+    static LEFT: RefCell<Option<Vec<RawFd>>> = const { RefCell::new(None) };
+}
+
+/// Drops what a copy of this process has now; gives the ties that it has by that.
+pub(crate) fn leave_to_a_copy<T>(original: T) -> Vec<RawFd> {
+    LEFT.set(Some(Vec::new()));
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(original)));
+    let left = LEFT.take();
+    match dropped {
+        Ok(()) => left.unwrap_or_default(),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// In a copy that runs a closure: it has these ties, and no others.
+pub(crate) fn keep_only(kept: &[RawFd]) -> io::Result<()> {
+    let open = open();
+    let ties = open.marks.iter().filter(|(number, entry)| entry.captured && !kept.contains(number));
+    replace(ties.map(|(number, _)| *number))
+}
+
+impl From<OwnedFd> for Tie {
+    /// Until now, forked copies have it.
+    fn from(descriptor: OwnedFd) -> Tie {
+        Tie(enter(descriptor, true))
+    }
+}
+
+impl AsFd for Tie {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -116,22 +188,34 @@ pub(crate) fn give_up<T>(number: RawFd, put: impl FnOnce() -> T) -> T {
     put()
 }
 
-/// Forks by `fork`, which returns `Ok(None)` in the copy, and takes the private descriptors away from the copy, but for those that are
-/// its own.
+/// What a copy has of the descriptors that this process had.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Keeps<'a> {
+    /// Private ones that are the copy's own.
+    pub(crate) own: &'a [BorrowedFd<'a>],
+    /// Whether it runs a closure, and keeps those that this may have captured until it is told which.
+    pub(crate) captured: bool,
+    /// Others that are taken away from it, too: duplicates that are on their way to it, or to others.
+    pub(crate) not: &'a [OwnedFd],
+}
+
+/// Forks by `fork`, which returns `Ok(None)` in the copy, and takes the private descriptors away from the copy, but for those that it
+/// keeps.
 ///
 /// A copy from which they cannot be taken ends here, after `tell`: an error would be the *caller's*, who would go on with its
 /// own work a second time.
 pub(crate) fn fork_without<T, E>(
-    own: &[BorrowedFd<'_>],
+    keeps: Keeps<'_>,
     fork: impl FnOnce() -> Result<Option<T>, E>,
     tell: impl FnOnce(&io::Error),
 ) -> Result<Option<T>, E> {
     let open = open();
     let forked = fork();
+    let is_own = |number: &RawFd| keeps.own.iter().any(|own| own.as_raw_fd() == *number);
+    let listed = open.marks.iter().filter(|(_, entry)| !(keeps.captured && entry.captured));
+    let taken = listed.map(|(number, _)| *number).filter(|number| !is_own(number));
     if let Ok(None) = forked
-        && let Err(e) = replace(
-            open.marks.keys().copied().filter(|number| own.iter().all(|own| own.as_raw_fd() != *number)),
-        )
+        && let Err(e) = replace(taken.chain(keeps.not.iter().map(AsRawFd::as_raw_fd)))
     {
         tell(&e);
         super::process::exit_now(1);
@@ -148,7 +232,7 @@ fn replace(numbers: impl Iterator<Item = RawFd>) -> io::Result<()> {
     let null = super::descriptor::open_null()?;
     for number in numbers {
         // SAFETY: the list holds only numbers of descriptors that are open and owned by a `Private`, and the lock kept it
-        // so during the fork. The owners go on owning the numbers, now of `/dev/null`.
+        // so during the fork; the others were lent for it. The owners go on owning the numbers, now of `/dev/null`.
         if unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) } == -1 {
             return Err(io::Error::last_os_error());
         }
@@ -177,6 +261,24 @@ mod tests {
         let file = rustix::fs::memfd_create("given", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         // SAFETY: the number is a private descriptor's of this test, which gives it up.
         assert_eq!(unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) }, number);
+    }
+
+    /// Only what is dropped as the original of a closure is left to the copy, and noted.
+    #[test]
+    fn ties_say_what_a_closure_has_captured() {
+        let tie = || Tie::from(open_null().unwrap());
+        struct End(Tie, bool);
+        impl Drop for End {
+            fn drop(&mut self) {
+                assert_eq!(self.0.is_left_to_a_copy(), self.1);
+            }
+        }
+        let (captured, other) = (End(tie(), true), End(tie(), false));
+        let number = captured.0.as_fd().as_raw_fd();
+        let function = move || drop(captured);
+        assert_eq!(leave_to_a_copy(function), [number]);
+        drop(other);
+        assert_eq!(leave_to_a_copy(()), []);
     }
 
     /// A handle that a forked child has a copy of closed what the child was given at its descriptor's number.

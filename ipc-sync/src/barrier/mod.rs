@@ -1,6 +1,6 @@
 //! Barriers: all wait until the last has come, and then all go on.
 //!
-//! `raw` is the algorithm, and what is placed in memory; here is the handle. The names are those of [`std::sync::Barrier`], and of Python's for what that
+//! `raw` is the algorithm, and what is placed in memory; `awaiting` are the futures, and here is the handle. The names are those of [`std::sync::Barrier`], and of Python's for what that
 //! one lacks: it can break, and a barrier between processes must be able to, for one of them may never come.
 
 use std::fmt;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::people::Here;
 use crate::{Error, Result};
 
+mod awaiting;
 pub(crate) mod raw;
 
 use raw::RawBarrier;
@@ -61,7 +62,8 @@ use raw::RawBarrier;
 ///
 /// # When it breaks
 ///
-/// By a time-out of one who waits, by [`abort`](Barrier::abort), by a panic of the action, by the death of one who has come. Then all who wait, and all who come, get
+/// By a time-out of one who waits, by [`abort`](Barrier::abort), by a panic of the action, by the death of one who has come, by the drop of a future that has come and is not
+/// done. Then all who wait, and all who come, get
 /// [`Error::BrokenBarrier`], until [`reset`](Barrier::reset). A time-out holds, whoever has died. (A process that is stopped, `SIGSTOP`, within some dozens
 /// of instructions of its coming or going keeps those there who have come, also beyond their time, until it goes on or is killed; who is about to come is told
 /// when the time is over, and the barrier is not broken by that.)
@@ -181,6 +183,56 @@ impl Barrier {
     /// As [`wait_timeout`](Barrier::wait_timeout).
     pub fn wait_deadline_with(&self, deadline: Instant, action: impl FnOnce()) -> Result<BarrierWaitResult> {
         self.pass(Until::Deadline(deadline), Some(action))
+    }
+
+    /// As [`wait`](Barrier::wait), in any executor. It arrives when it is first polled; dropped after that and before it is done it breaks the barrier, as a time-out
+    /// does: the others would wait for one who is not there. A [time limit](Barrier::with_timeout) of the barrier holds to 100 ms.
+    ///
+    /// ```
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark {
+    /// #         fn wake(self: std::sync::Arc<Self>) {
+    /// #             self.0.unpark();
+    /// #         }
+    /// #     }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+    /// #             std::task::Poll::Ready(value) => return value,
+    /// #             std::task::Poll::Pending => std::thread::park(),
+    /// #         }
+    /// #     }
+    /// # }
+    /// use ipc_sync::Barrier;
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// let child = ipc_core::spawn(|barrier: Barrier| barrier.wait(), (barrier.clone(),))?;
+    /// let mine = block_on(barrier.wait_async())?;
+    /// let theirs = child.join()??;
+    /// assert_eq!(mine.index() + theirs.index(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wait`](Barrier::wait); the system has no thread or no descriptor to wait with, which breaks the barrier for the others, too, if it has come by then.
+    pub async fn wait_async(&self) -> Result<BarrierWaitResult> {
+        self.pass_async(None::<fn()>).await
+    }
+
+    /// As [`wait_async`](Barrier::wait_async); if the caller is the last to come, it does the action first, while it is polled. If that panics the barrier breaks.
+    ///
+    /// # Errors
+    /// As [`wait_async`](Barrier::wait_async).
+    pub async fn wait_with_async(&self, action: impl FnOnce()) -> Result<BarrierWaitResult> {
+        self.pass_async(Some(action)).await
+    }
+
+    async fn pass_async(&self, action: Option<impl FnOnce()>) -> Result<BarrierWaitResult> {
+        let until = Until::within(self.raw.timeout());
+        let index = awaiting::pass(&self.raw, until, action).await?;
+        Ok(BarrierWaitResult { index })
     }
 
     fn pass(&self, until: Until, action: Option<impl FnOnce()>) -> Result<BarrierWaitResult> {

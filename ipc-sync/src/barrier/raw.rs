@@ -18,6 +18,7 @@
 //! | a party | as it arrives, or leaves | the next to have the lock counts anew; it is inside, or not |
 //! | the last to arrive | after it let all pass, before its wake | the kernel wakes one, and that one the next |
 //! | who leaves | before it is out | who waits outside finds that within 100 ms, and breaks the barrier |
+//! | who gives up, a future that is dropped | before it is out | as a party that has arrived; it is broken already |
 //! | who breaks, resets, or clears the dead | half way | the next to have the lock counts anew; who waits does it again |
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ use ipc_core::primitive::time::Until;
 use ipc_shm::gate::{self, Node, System};
 use ipc_shm::raw::Layout;
 
+use crate::futures::Bell;
 use crate::inner::locked;
 use crate::ledger::{self, Bed, Entered, Ledger, PLACES, Whom};
 use crate::people::{People, Person};
@@ -63,6 +65,8 @@ pub struct RawBarrier {
     inside: AtomicU32,
     /// In nanoseconds; 0: none.
     timeout: AtomicU64,
+    bell: Bell,
+    _unused: u32,
     gate: Node,
     lock: Node,
     ledger: Ledger,
@@ -72,7 +76,7 @@ pub struct RawBarrier {
 unsafe impl Layout for RawBarrier {
     type Item = ();
     const NAME: &'static str = "a Barrier";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 fn phase(state: u64) -> u32 {
@@ -117,6 +121,8 @@ impl RawBarrier {
             parties: AtomicU32::new(0),
             inside: AtomicU32::new(0),
             timeout: AtomicU64::new(0),
+            bell: Bell::new(),
+            _unused: 0,
             gate: Node::new(),
             lock: Node::new(),
             ledger: Ledger::new(),
@@ -168,6 +174,78 @@ impl RawBarrier {
         // Those who have died before it are no reason to break it after.
         caller.bury(Whom::All)?;
         caller.undo(false)
+    }
+
+    /// As [`wait`](RawBarrier::wait), for who does not sleep: arrives, if it is time to; gives how many are to come. Who has arrived calls
+    /// [`try_pass`](RawBarrier::try_pass) until that gives something, or [`give_up`](RawBarrier::give_up); and looks after the dead with each of these calls, so
+    /// ten times a second. An `action` is done and gone when the caller is the last to come.
+    ///
+    /// # Errors
+    /// As [`wait`](RawBarrier::wait): it has not arrived then, or has left again.
+    #[doc(hidden)]
+    pub fn try_arrive<S: System, P: People>(
+        &self,
+        system: &S,
+        people: &P,
+        until: Until,
+        action: &mut Option<impl FnOnce()>,
+    ) -> Result<Option<u32>> {
+        let caller = self.caller(system, people)?;
+        let Some(behind) = caller.come(until, action.is_some())? else {
+            if until.is_over() {
+                caller.undo(true)?;
+                return Err(Error::BrokenBarrier);
+            }
+            caller.look_after()?;
+            return Ok(None);
+        };
+        if behind == 0
+            && let Some(action) = action.take()
+        {
+            caller.act(action)?;
+        }
+        Ok(Some(behind))
+    }
+
+    /// Goes outside if what was waited for is over; whether it has passed.
+    ///
+    /// # Errors
+    /// As [`wait`](RawBarrier::wait), but for [`Error::BrokenBarrier`]: the caller is inside then.
+    #[doc(hidden)]
+    pub fn try_pass<S: System, P: People>(
+        &self,
+        system: &S,
+        people: &P,
+        until: Until,
+    ) -> Result<Option<bool>> {
+        let caller = self.caller(system, people)?;
+        let over = || ![FILLING, ACTING].contains(&phase(self.state.load(SeqCst)));
+        if !over() {
+            caller.look_after()?;
+        }
+        if !over() && until.is_over() {
+            caller.time_out()?;
+        }
+        if over() { caller.leave().map(Some) } else { Ok(None) }
+    }
+
+    /// Goes outside: if what was waited for is not over, that breaks it, as a time that is over.
+    ///
+    /// # Errors
+    /// As [`abort`](RawBarrier::abort).
+    #[doc(hidden)]
+    pub fn give_up<S: System, P: People>(&self, system: &S, people: &P) -> Result<()> {
+        let caller = self.caller(system, people)?;
+        if !mutant::is("who gives up breaks nothing") {
+            caller.time_out()?;
+        }
+        system.crash_point("barrier: gives up");
+        caller.leave().map(drop)
+    }
+
+    /// What futures are woken by.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// How many must come.
@@ -232,6 +310,7 @@ impl<S: System, P: People> Caller<'_, S, P> {
     /// Changes phase or `BROKEN`, and wakes all. With the lock.
     fn set(&self, phase: u32, broken: bool) {
         gate::update(self.system, &self.barrier.gate, u32::MAX, || (true, self.barrier.set(phase, broken)));
+        self.barrier.bell.ring();
     }
 
     fn state(&self) -> u64 {
@@ -241,19 +320,7 @@ impl<S: System, P: People> Caller<'_, S, P> {
     fn pass(&self, until: Until, action: Option<impl FnOnce()>) -> Result<u32> {
         let behind = self.enter(until, action.is_some())?;
         match action {
-            Some(action) if behind == 0 => {
-                self.system.crash_point("barrier: about to act");
-                let acting = Acting(self);
-                action();
-                std::mem::forget(acting);
-                self.system.crash_point("barrier: has acted");
-                self.surely(|| {
-                    if phase(self.state()) == ACTING {
-                        self.set(PASSED, is_broken(self.state()));
-                    }
-                    Ok(())
-                })?;
-            }
+            Some(action) if behind == 0 => self.act(action)?,
             _ if behind == 0 => {}
             _ => {
                 let over = |state| (![FILLING, ACTING].contains(&phase(state))).then_some(());
@@ -266,12 +333,41 @@ impl<S: System, P: People> Caller<'_, S, P> {
         if passed { Ok(behind) } else { Err(Error::BrokenBarrier) }
     }
 
+    /// Does the action, and lets all pass.
+    fn act(&self, action: impl FnOnce()) -> Result<()> {
+        self.system.crash_point("barrier: about to act");
+        let acting = Acting(self);
+        action();
+        std::mem::forget(acting);
+        self.system.crash_point("barrier: has acted");
+        self.surely(|| {
+            if phase(self.state()) == ACTING {
+                self.set(PASSED, is_broken(self.state()));
+            }
+            Ok(())
+        })
+    }
+
     /// Comes inside; gives how many are to come.
     fn enter(&self, until: Until, acts: bool) -> Result<u32> {
+        loop {
+            if let Some(behind) = self.come(until, acts)? {
+                return Ok(behind);
+            }
+            let open = |state| (phase(state) == FILLING || is_broken(state)).then_some(());
+            if self.sleep(until, open)?.is_none() {
+                self.undo(true)?;
+                return Err(Error::BrokenBarrier);
+            }
+        }
+    }
+
+    /// Comes inside, unless those of the last time are leaving; gives how many are to come.
+    fn come(&self, until: Until, acts: bool) -> Result<Option<u32>> {
         let (mut cleared, mut looked) = (false, false);
         loop {
             match self.locked(until, || self.arrive(acts, looked))? {
-                Some(Arrived::Inside(behind)) => return Ok(behind),
+                Some(Arrived::Inside(behind)) => return Ok(Some(behind)),
                 Some(Arrived::Last) => {
                     self.bury(Whom::Owners)?;
                     looked = true;
@@ -295,13 +391,7 @@ impl<S: System, P: People> Caller<'_, S, P> {
                     self.bury(Whom::All)?;
                     cleared = true;
                 }
-                Some(Arrived::NotYet) => {
-                    let open = |state| (phase(state) == FILLING || is_broken(state)).then_some(());
-                    if self.sleep(until, open)?.is_none() {
-                        self.undo(true)?;
-                        return Err(Error::BrokenBarrier);
-                    }
-                }
+                Some(Arrived::NotYet) => return Ok(None),
             }
         }
     }
@@ -415,6 +505,14 @@ impl<S: System, P: People> Caller<'_, S, P> {
             }
             Ok(())
         })
+    }
+
+    /// Looks whether the others live, if nobody has for a while.
+    fn look_after(&self) -> Result<()> {
+        match self.barrier.ledger.is_due(self.people, &self.me) {
+            true => self.bury(Whom::All),
+            false => Ok(()),
+        }
     }
 
     /// Counts anew; with the lock, of an owner that died.

@@ -41,7 +41,9 @@
 //! | the last receiver | who puts, when the queue is full or within 100 ms of waiting | [`Error::Disconnected`](crate::Error::Disconnected), with the value |
 //! | who was about to ring for one that polls | nobody | the ring may be lost: `select` and the futures look again after 100 ms, and who polls a descriptor by hand should, too |
 //!
-//! Senders and receivers that are dropped, not killed, tell the other side at once.
+//! Senders and receivers that are dropped, not killed, tell the other side at once. A forked child of any of them counts only if it was given one: as an argument of a
+//! function ([`Context::fork`](ipc_core::Context::fork)), or by a closure that captured it ([`Builder::fork`](ipc_core::Builder::fork)). What the closure has behind an `Arc` that the
+//! parent has as well works, and does not count; what other code's `fork` copies counts as long as the copy lives.
 //!
 //! **Who is stopped** (SIGSTOP, a debugger) is not dead, and what it holds is not free: in the middle of a put it keeps others from putting, in the middle of a
 //! get from getting. Calls with a time limit end all the same; `try_…` gives up after a tenth of a second; `put`, `get`, `close` and `discard` wait until it goes

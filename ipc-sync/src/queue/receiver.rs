@@ -28,14 +28,21 @@ impl<T: 'static> Clone for QueueReceiver<T> {
     }
 }
 
+impl<T: 'static> Drop for QueueReceiver<T> {
+    fn drop(&mut self) {
+        self.end.wires.one_less();
+    }
+}
+
 impl<T: 'static> QueueReceiver<T> {
     pub(super) fn of(end: End<T>, ours: bool) -> QueueReceiver<T> {
         QueueReceiver { end: Arc::new(end), ours }
     }
 
     /// As part of a queue.
-    pub(super) fn with_sender(self) -> QueueReceiver<T> {
-        QueueReceiver { ours: true, ..self }
+    pub(super) fn with_sender(mut self) -> QueueReceiver<T> {
+        self.ours = true;
+        self
     }
 
     /// As a half by itself.

@@ -27,6 +27,12 @@ impl<T: 'static> Clone for QueueSender<T> {
     }
 }
 
+impl<T: 'static> Drop for QueueSender<T> {
+    fn drop(&mut self) {
+        self.end.wires.one_less();
+    }
+}
+
 impl<T: 'static> QueueSender<T> {
     pub(super) fn of(end: End<T>) -> QueueSender<T> {
         QueueSender { end: Arc::new(end), band: 0 }
@@ -318,6 +324,6 @@ impl<'de, T: 'static> Deserialize<'de> for QueueSender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<QueueSender<T>, D::Error> {
         let (parcel, band) = <(Parcel<T>, u32)>::deserialize(deserializer)?;
         let end = End::unpack(parcel, Side::Senders).map_err(serde::de::Error::custom)?;
-        Ok(QueueSender { band, ..QueueSender::of(end) })
+        Ok(QueueSender { band, end: Arc::new(end) })
     }
 }

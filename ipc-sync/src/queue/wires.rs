@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_core::primitive::message::{Key, Shared, share};
+use ipc_core::primitive::process::Tie;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -33,31 +34,37 @@ const LITTER: usize = 10_000;
 const PACKETS: usize = 64;
 
 /// A descriptor that handles share, and that travels once in a message.
-#[derive(Clone, Debug)]
-pub(crate) struct Wire(Arc<OwnedFd>);
+#[derive(Debug)]
+pub(crate) struct Wire<F = OwnedFd>(Arc<F>);
 
-impl Wire {
-    /// What is no file has one inode for all of its kind: it is told apart by the number that it has in this process, which is enough within a message.
-    fn key(&self) -> Key {
-        (u64::MAX, self.0.as_raw_fd() as u64, 0)
+impl<F> Clone for Wire<F> {
+    fn clone(&self) -> Wire<F> {
+        Wire(self.0.clone())
     }
 }
 
-impl AsFd for Wire {
+impl<F: AsFd> Wire<F> {
+    /// What is no file has one inode for all of its kind: it is told apart by the number that it has in this process, which is enough within a message.
+    fn key(&self) -> Key {
+        (u64::MAX, self.0.as_fd().as_raw_fd() as u64, 0)
+    }
+}
+
+impl<F: AsFd> AsFd for Wire<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Serialize for Wire {
+impl<F: AsFd> Serialize for Wire<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         share(self.0.as_fd(), self.key(), serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Wire {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wire, D::Error> {
-        let made = Shared::deserialize(deserializer)?.take(|fd| Ok::<_, String>(Arc::new(fd)));
+impl<'de, F: From<OwnedFd> + Send + Sync + 'static> Deserialize<'de> for Wire<F> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wire<F>, D::Error> {
+        let made = Shared::deserialize(deserializer)?.take(|fd| Ok::<_, String>(Arc::new(F::from(fd))));
         made.map(Wire).map_err(serde::de::Error::custom)
     }
 }
@@ -65,7 +72,7 @@ impl<'de> Deserialize<'de> for Wire {
 /// One side's sockets, by band, and both bells.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Wires {
-    sockets: Vec<Wire>,
+    sockets: Vec<Wire<Tie>>,
     pub(crate) items: Wire,
     pub(crate) room: Wire,
 }
@@ -81,8 +88,8 @@ pub(crate) fn pair(bands: usize) -> Result<(Wires, Wires)> {
     for _ in 0..bands {
         let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|error| os("could not make the ends of a queue: socketpair", error))?;
-        sides[0].push(Wire(Arc::new(one)));
-        sides[1].push(Wire(Arc::new(other)));
+        sides[0].push(Wire(Arc::new(one.into())));
+        sides[1].push(Wire(Arc::new(other.into())));
     }
     let [senders, receivers] =
         sides.map(|sockets| Wires { sockets, items: items.clone(), room: room.clone() });
@@ -102,6 +109,12 @@ impl Wires {
     /// Closes the sockets, if no other handle has them.
     pub(crate) fn leave(&mut self) {
         self.sockets.clear();
+    }
+
+    /// A handle is dropped, maybe not the last: if a forked child's closure has captured it, they are the child's, too. The other side is told to look
+    /// whether that was the last, and finds the child.
+    pub(crate) fn one_less(&self) {
+        self.sockets.iter().for_each(|socket| _ = socket.0.is_left_to_a_copy());
     }
 
     /// What the kernel closes when nobody is left on the other side.
@@ -248,7 +261,7 @@ impl Wires {
 
     /// What was received must be what [`pair`] made.
     pub(crate) fn check(&self) -> Result<()> {
-        let is_one = |wire: &Wire| {
+        let is_one = |wire: &Wire<Tie>| {
             rustix::net::sockopt::socket_type(wire).is_ok_and(|of| of == SocketType::SEQPACKET)
                 && rustix::net::sockopt::socket_domain(wire).is_ok_and(|of| of == AddressFamily::UNIX)
         };

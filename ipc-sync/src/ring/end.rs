@@ -13,12 +13,13 @@
 //! for: who never polls lets the first byte lie there, and no other is ever sent.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use ipc_core::primitive::process::Tie;
 use ipc_core::primitive::time::Until;
 use ipc_shm::gate;
 use rustix::io::Errno;
@@ -45,7 +46,7 @@ pub(super) enum Role {
 /// See the module's documentation.
 pub(super) struct End {
     pub(super) memory: Memory,
-    pub(super) socket: OwnedFd,
+    pub(super) socket: Tie,
     pub(super) role: Role,
     /// Whether the end is here: not once it was sent away in a value.
     pub(super) here: Arc<AtomicBool>,
@@ -59,7 +60,7 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) fn new(role: Role, memory: Memory, socket: OwnedFd, seat: u32) -> End {
+    pub(super) fn new(role: Role, memory: Memory, socket: Tie, seat: u32) -> End {
         let (here, polled) = (Arc::new(true.into()), false.into());
         End { memory, socket, role, here, seat, polled, seen: None, gone: false }
     }
@@ -92,6 +93,11 @@ impl End {
     #[inline(always)]
     pub(super) fn check(&self) -> Result<()> {
         if self.here.load(Relaxed) { Ok(()) } else { Err(sent_away()) }
+    }
+
+    /// Whether dropping it closes it: not one that was sent away, nor the original of what a forked child's closure captured.
+    pub(super) fn closes(&self) -> bool {
+        !self.socket.is_left_to_a_copy() && self.check().is_ok()
     }
 
     /// What `look` finds, as long as it takes to find something; `None` when the time is over.

@@ -13,9 +13,13 @@
 //! | the receiver, with a message or without | the sender, when it next finds no room | the value comes back, and so does each after it |
 //! | either, while it sleeps or waits | the other | the same |
 //! | an end on its way, that nobody receives | the other | the same |
+//! | one of which forked copies live that were not given the end | the other | the same |
 //!
 //! "Notices": a sleeper within 100 ms, who polls its descriptor at once, and who tries and finds nothing within 20 µs of tries. An end that is dropped closes
 //! at once. A sender that finds room makes no system call, so it may fill the ring of a dead one before it is told; who polls its descriptor sees it. What was sent and not received is lost with the receiver, as with a pipe.
+//!
+//! An end that the closure of a [`Builder::fork`](ipc_core::Builder::fork) captures is the child's; the original is dropped, and closes nothing. Behind an `Arc` that
+//! both have it stays the parent's, and so does what other code's `fork` copies: only one of the two may use it then, and a copy of `libc::fork` keeps it open.
 //!
 //! # What the other side is trusted with
 //!
@@ -93,11 +97,11 @@ fn make<T>(bytes: usize, arena: Option<&Arena>) -> Result<(RingSender<T>, RingRe
         ran: ipc_core::Ran::DidNotRun,
     })?;
     let other = Memory::of(memory.shared().clone())?;
-    let receiver = RingReceiver::begin(End::new(Role::Receives, other, receives, 0))?;
+    let receiver = RingReceiver::begin(End::new(Role::Receives, other, receives.into(), 0))?;
     // The sender has room, and the receiver nothing yet (`end.rs`).
     receiver.end.ring_now();
     receiver.end.post().arm();
-    Ok((RingSender::begin(End::new(Role::Sends, memory, sends, 0))?, receiver))
+    Ok((RingSender::begin(End::new(Role::Sends, memory, sends.into(), 0))?, receiver))
 }
 
 /// The memory of a ring, for tests that write over it.

@@ -362,8 +362,7 @@ impl<T> Waitable for RingReceiver<T> {
 
 impl<T> Drop for RingReceiver<T> {
     fn drop(&mut self) {
-        // Sent away, it is somebody else's.
-        if self.end.check().is_ok()
+        if self.end.closes()
             && let Ok(system) = gate::current()
         {
             // Its descriptor tells who polls.

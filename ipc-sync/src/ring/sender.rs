@@ -403,8 +403,7 @@ impl<T> Waitable for RingSender<T> {
 
 impl<T> Drop for RingSender<T> {
     fn drop(&mut self) {
-        // Sent away, it is somebody else's.
-        if self.end.check().is_ok()
+        if self.end.closes()
             && let Ok(system) = gate::current()
         {
             // Its descriptor tells who polls.

@@ -61,7 +61,7 @@ impl Arriving {
             return invalid("its descriptor is no socket of the kind that it should be");
         }
         let seat = self.seat.wrapping_add(1);
-        let end = End::new(role, Memory::of(self.ring)?, self.socket, seat);
+        let end = End::new(role, Memory::of(self.ring)?, self.socket.into(), seat);
         if end.post().seat.compare_exchange(self.seat, seat, SeqCst, SeqCst).is_err() {
             return invalid("somebody has received it already");
         }

@@ -200,9 +200,7 @@ impl CountingSemaphore {
 
     #[cold]
     fn wait(&self, permits: u32, until: Until) -> Result<bool> {
-        if until == Until::Forever {
-            check_many(permits, self.raw.most())?;
-        }
+        check_many(permits, self.raw.most())?;
         Ok(self.raw.wait(gate::current()?, permits, until))
     }
 

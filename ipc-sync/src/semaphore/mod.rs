@@ -23,7 +23,7 @@ pub(crate) mod raw_owned;
 
 pub use counting::CountingSemaphore;
 pub use owned::{BoundedSemaphore, Semaphore};
-pub use permit::Permit;
+pub use permit::{OwnedPermit, Permit};
 pub use permits::MAX_PERMITS;
 
 use crate::{Error, Result};

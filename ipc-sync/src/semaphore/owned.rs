@@ -8,7 +8,7 @@ use ipc_shm::raw::Shared;
 use ipc_shm::{Arena, Segment, gate};
 use serde::{Deserialize, Serialize};
 
-use super::permit::Permit;
+use super::permit::{OwnedPermit, Permit};
 use super::permits::MAX_PERMITS;
 use super::raw_owned::RawSemaphore;
 use crate::Result;
@@ -51,6 +51,30 @@ impl Raw {
         self.0.release(gate::current()?, &Here, permits)
     }
 
+    /// What a dropped permit gives back: its process's own.
+    #[inline]
+    pub(super) fn give_back(&self, permits: u32) -> Result<()> {
+        self.0.give_back(gate::current()?, &Here, permits)
+    }
+
+    fn acquire_owned(&self, permits: u32, until: Until) -> Result<Option<OwnedPermit>> {
+        let acquired = self.0.acquire(gate::current()?, &Here, permits, until)?;
+        Ok(acquired.then(|| OwnedPermit::new(self.clone(), permits)))
+    }
+
+    fn acquire_owned_forever(&self, permits: u32) -> Result<OwnedPermit> {
+        loop {
+            if let Some(permit) = self.acquire_owned(permits, Until::Forever)? {
+                return Ok(permit);
+            }
+        }
+    }
+
+    async fn acquire_owned_async(self, permits: u32) -> Result<OwnedPermit> {
+        self.0.check_possible(permits)?;
+        self.0.bell().wait(|| self.acquire_owned(permits, Until::Now)).await
+    }
+
     async fn acquire_async(&self, permits: u32) -> Result<Permit<'_>> {
         self.0.check_possible(permits)?;
         self.0.bell().wait(|| self.acquire(permits, Until::Now)).await
@@ -91,7 +115,8 @@ macro_rules! semaphore {
             /// Acquires so many permits together, and waits until there are as many.
             ///
             /// # Errors
-            /// As [`acquire`](Self::acquire); [`Error::Invalid`](crate::Error::Invalid): of a bounded one, there are never as many.
+            /// As [`acquire`](Self::acquire); [`Error::Invalid`](crate::Error::Invalid): of a bounded one, there are never as many. (Of one that is not bounded there
+            /// may be, for anybody may [release](Self::release) more.)
             pub fn acquire_many(&self, permits: u32) -> Result<Permit<'_>> {
                 self.0.acquire_forever(permits)
             }
@@ -169,6 +194,98 @@ macro_rules! semaphore {
                 self.0.acquire_async(permits).await
             }
 
+            /// Acquires a permit, and waits until there is one; it goes where it is wanted.
+            ///
+            /// # Errors
+            /// As [`acquire`](Self::acquire).
+            pub fn acquire_owned(&self) -> Result<OwnedPermit> {
+                self.0.acquire_owned_forever(1)
+            }
+
+            /// Acquires so many permits together, and waits until there are as many.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many).
+            pub fn acquire_many_owned(&self, permits: u32) -> Result<OwnedPermit> {
+                self.0.acquire_owned_forever(permits)
+            }
+
+            /// Acquires a permit if there is one. Those of dead processes are.
+            ///
+            /// # Errors
+            /// As [`acquire`](Self::acquire).
+            pub fn try_acquire_owned(&self) -> Result<Option<OwnedPermit>> {
+                self.0.acquire_owned(1, Until::Now)
+            }
+
+            /// Acquires so many permits together if there are as many.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many).
+            pub fn try_acquire_many_owned(&self, permits: u32) -> Result<Option<OwnedPermit>> {
+                self.0.acquire_owned(permits, Until::Now)
+            }
+
+            /// Acquires a permit, and waits for one at most for `timeout`; `None`: there was none.
+            ///
+            /// # Errors
+            /// As [`acquire`](Self::acquire).
+            pub fn acquire_owned_timeout(&self, timeout: Duration) -> Result<Option<OwnedPermit>> {
+                self.0.acquire_owned(1, Until::after(timeout))
+            }
+
+            /// Acquires a permit, and waits for one at most until `deadline`; `None`: there was none.
+            ///
+            /// # Errors
+            /// As [`acquire`](Self::acquire).
+            pub fn acquire_owned_deadline(&self, deadline: Instant) -> Result<Option<OwnedPermit>> {
+                self.0.acquire_owned(1, Until::Deadline(deadline))
+            }
+
+            /// Acquires so many permits together, and waits for them at most for `timeout`; `None`: there were not as many.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many).
+            pub fn acquire_many_owned_timeout(
+                &self,
+                permits: u32,
+                timeout: Duration,
+            ) -> Result<Option<OwnedPermit>> {
+                self.0.acquire_owned(permits, Until::after(timeout))
+            }
+
+            /// Acquires so many permits together, and waits for them at most until `deadline`; `None`: there were not as many.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many).
+            pub fn acquire_many_owned_deadline(
+                &self,
+                permits: u32,
+                deadline: Instant,
+            ) -> Result<Option<OwnedPermit>> {
+                self.0.acquire_owned(permits, Until::Deadline(deadline))
+            }
+
+            /// Acquires a permit, and waits until there is one, in any executor. The future borrows nothing; dropped before it is done, it has acquired none.
+            ///
+            /// # Errors
+            /// As [`acquire`](Self::acquire); the system has no thread or no descriptor to wait with.
+            pub fn acquire_owned_async(&self) -> impl Future<Output = Result<OwnedPermit>> + Send + use<> {
+                self.0.clone().acquire_owned_async(1)
+            }
+
+            /// Acquires so many permits together, and waits until there are as many, in any executor. The future borrows nothing; dropped before it is done, it has
+            /// acquired none.
+            ///
+            /// # Errors
+            /// As [`acquire_many`](Self::acquire_many); the system has no thread or no descriptor to wait with.
+            pub fn acquire_many_owned_async(
+                &self,
+                permits: u32,
+            ) -> impl Future<Output = Result<OwnedPermit>> + Send + use<> {
+                self.0.clone().acquire_owned_async(permits)
+            }
+
             /// Gives a permit back, of which no [`Permit`] is there any more.
             ///
             /// # Errors
@@ -222,7 +339,7 @@ macro_rules! semaphore {
 
 /// A semaphore whose permits belong to the process that acquired them: its death gives them back.
 ///
-/// A handle: cloned and sent, it stays the same semaphore. Named and used as tokio's.
+/// A handle: cloned and sent, it stays the same semaphore. Named and used as tokio's: a [`Permit`] borrows from it, an [`OwnedPermit`] does not.
 ///
 /// ```
 /// use ipc_core::spawn;
@@ -254,7 +371,7 @@ macro_rules! semaphore {
 ///
 /// # Who releases
 ///
-/// A [`Permit`] does, when it is dropped. [`forget`](Permit::forget) leaves that to [`release`](Semaphore::release), as Python's `acquire` and `release` do it, and
+/// A [`Permit`] does, when it is dropped, and gives back nothing but what its process has. [`forget`](Permit::forget) leaves that to [`release`](Semaphore::release), as Python's `acquire` and `release` do it, and
 /// then another process may, too: the *debt* moves, from the process that released to the one that has acquired. If the releaser has acquired nothing
 /// itself, it is the process that has most; if nobody has anything, there is one permit more from then on, as in Python. For semaphores that are
 /// used so throughout, to signal, there is [`CountingSemaphore`](crate::CountingSemaphore).

@@ -184,9 +184,7 @@ impl RawSemaphore {
         permits: u32,
         until: Until,
     ) -> Result<bool> {
-        if until == Until::Forever {
-            self.check_possible(permits)?;
-        }
+        self.check_possible(permits)?;
         if self.clear(system, people, me, Whom::Owners, until)? > 0
             && self.attempt(system, people, me, permits, until)? == Some(true)
         {
@@ -228,8 +226,28 @@ impl RawSemaphore {
     /// [`Error::TooManyPermits`]: nobody has as many, and it is bounded, or has [`MAX_PERMITS`] then; nothing has changed.
     #[inline]
     pub fn release<S: System, P: People>(&self, system: &S, people: &P, permits: u32) -> Result<()> {
+        self.give_and_ring(system, people, permits, true)
+    }
+
+    /// Gives so many of the calling process's own permits back, or as many as it has: others that it acquired have been released already.
+    ///
+    /// # Errors
+    /// As [`release`](RawSemaphore::release), but for [`Error::TooManyPermits`].
+    #[inline]
+    pub fn give_back<S: System, P: People>(&self, system: &S, people: &P, permits: u32) -> Result<()> {
+        self.give_and_ring(system, people, permits, mutant::is("what another has is given back"))
+    }
+
+    #[inline]
+    fn give_and_ring<S: System, P: People>(
+        &self,
+        system: &S,
+        people: &P,
+        permits: u32,
+        of_others: bool,
+    ) -> Result<()> {
         let me = people.this()?;
-        let give = || self.give(system, &me, permits);
+        let give = || self.give(system, &me, permits, of_others);
         locked(system, &self.lock, Until::Forever, || self.repair(system), give)?;
         self.bell.ring();
         Ok(())
@@ -237,10 +255,11 @@ impl RawSemaphore {
 
     /// With the lock.
     #[inline]
-    fn give<S: System>(&self, system: &S, me: &Person, permits: u32) -> Result<()> {
+    fn give<S: System>(&self, system: &S, me: &Person, permits: u32, of_others: bool) -> Result<()> {
         let mine = self.ledger.find(me.life);
         let had = mine.map_or(0, Entry::count);
         let own = had.min(permits);
+        let permits = if of_others { permits } else { own };
         if own < permits {
             self.is_allowed(mine, permits, permits - own)?;
         }

@@ -158,6 +158,77 @@ fn mutant_a_process_is_its_number_and_sleeps() {
     mutant::with("a process is its number", || large(2, || a_number_is_used_again(3)));
 }
 
+/// A future at it, as its executor polls it: it has come; now it looks twice, and is dropped if it has not passed by then.
+fn polled(barrier: &Barrier, thread: &Thread, me: &Citizen, drops: bool) -> Result<u32> {
+    let until = Until::Forever;
+    let mut action = None::<fn()>;
+    let behind = loop {
+        match barrier.try_arrive(thread, me, until, &mut action)? {
+            Some(behind) => break behind,
+            None => loom::thread::yield_now(),
+        }
+    };
+    loop {
+        match barrier.try_pass(thread, me, until)? {
+            Some(passed) => return passed.then_some(behind).ok_or(Error::BrokenBarrier),
+            None if drops => {
+                barrier.give_up(thread, me)?;
+                return Err(Error::BrokenBarrier);
+            }
+            None => loom::thread::yield_now(),
+        }
+    }
+}
+
+/// One sleeps at it, the other polls: they pass together, twice.
+#[test]
+fn who_polls_passes_with_who_sleeps() {
+    large(2, || {
+        let (kernel, town, two) = (Kernel::new(), Town::new(), barrier(2));
+        let theirs = two.clone();
+        let other = town.start(&kernel, 2, "", move |thread, me| wait(&theirs, thread, me).unwrap());
+        let mine = town.run(&kernel, 1, "", |thread, me| polled(&two, thread, me, false).unwrap()).unwrap();
+        assert_eq!(mine + other.join().unwrap().unwrap(), 1);
+        assert_eq!((two.waiting(), two.is_broken()), (0, false));
+    });
+}
+
+/// One polls, and is dropped, unless both have come by then; or dies at it. The other passes, or is told; and after a reset it is as new.
+fn one_gives_up(dies_at: &'static str) -> bool {
+    let (kernel, town, two) = (Kernel::new(), Town::new(), barrier(2));
+    let theirs = two.clone();
+    let victim = town.start(&kernel, 2, dies_at, move |thread, me| {
+        // It may be that all had come, and it passes as it is dropped.
+        let _ = polled(&theirs, thread, me, true);
+    });
+    let passed = town.run(&kernel, 1, "", |thread, me| wait(&two, thread, me)).unwrap();
+    let died = victim.join().unwrap().is_none();
+    assert!(passed.is_ok() || matches!(passed, Err(Error::BrokenBarrier)), "{passed:?}");
+    assert!(passed.is_ok() || two.is_broken());
+    town.run(&kernel, 1, "", |thread, me| {
+        two.reset(thread, me).unwrap();
+        assert_eq!(two.waiting(), 0, "one who has gone has a seat");
+        let alone = two.wait(thread, me, Until::Deadline(std::time::Instant::now()), None::<fn()>);
+        assert!(
+            matches!(alone, Err(Error::BrokenBarrier)) && two.is_broken(),
+            "one who has gone stood for one"
+        );
+    });
+    died
+}
+
+#[test]
+fn who_polls_is_dropped_or_dies_anywhere() {
+    dies_at_each(&["barrier: sat down", "barrier: gives up", "barrier: stood up"], 2, one_gives_up);
+    large(2, || assert!(!one_gives_up("")));
+}
+
+#[test]
+#[should_panic]
+fn mutant_who_gives_up_breaks_nothing() {
+    mutant::with("who gives up breaks nothing", || large(2, || assert!(!one_gives_up(""))));
+}
+
 /// The time of one is over as the other comes: both pass, or both are told.
 #[test]
 fn a_time_that_is_over() {

@@ -148,6 +148,43 @@ fn mutant_nobody_looks_for_the_dead() {
     mutant::with("nobody looks for the dead", || dies_at_each(&["unlocker: unlinked"], 2, sleeps_beside));
 }
 
+/// One drops its permit while another, who has one as well, releases twice: what it does not have any more is not given back, and nothing is taken from
+/// others. The owner may die of it.
+fn given_back(dies_at: &'static str) -> bool {
+    let (kernel, town, two) = (Kernel::new(), Town::new(), Arc::new(RawSemaphore::new(2, false).unwrap()));
+    let theirs = two.clone();
+    let owner = town.start(&kernel, 2, dies_at, move |thread, me| {
+        acquire(&theirs, thread, me);
+        release(&theirs, thread, me);
+        theirs.give_back(thread, me, 1).unwrap();
+    });
+    town.run(&kernel, 1, "", |thread, me| {
+        acquire(&two, thread, me);
+        let died = owner.join().unwrap().is_none();
+        // This one's is still this one's.
+        assert!(
+            two.acquire(thread, me, 1, Until::Now).unwrap()
+                && !two.acquire(thread, me, 1, Until::Now).unwrap()
+        );
+        two.give_back(thread, me, 3).unwrap();
+        assert_eq!(two.available(), 2, "it has become more or fewer");
+        died
+    })
+    .unwrap()
+}
+
+#[test]
+fn who_gives_back_takes_nothing_from_others() {
+    dies_at_each(&["semaphore: given back", "unlocker: lets the data go", "gate: changed"], 2, given_back);
+    model(|| assert!(!given_back("")));
+}
+
+#[test]
+#[should_panic]
+fn mutant_what_another_has_is_given_back() {
+    mutant::with("what another has is given back", || model(|| assert!(!given_back(""))));
+}
+
 /// Another releases what one has acquired: the debt has moved, and the first one's death gives nothing back.
 #[test]
 fn a_debt_moves() {

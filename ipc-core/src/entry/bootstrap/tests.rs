@@ -19,6 +19,7 @@ fn detached(begun: bool) -> i32 {
         setup: Setup::default(),
         stdio: [ChildStdio::Keep; 3],
         numbers: Vec::new(),
+        captured: None,
         acknowledge: true,
         detached: true,
         run_atexit: false,

@@ -146,6 +146,7 @@ impl ForkServer {
             setup: Setup { signal_mask: Some(u64::MAX), ..setup },
             stdio: [wire::ChildStdio::Null, wire::ChildStdio::Null, wire::ChildStdio::Null],
             numbers: Vec::new(),
+            captured: None,
             acknowledge: false,
             detached: false,
             run_atexit: false,

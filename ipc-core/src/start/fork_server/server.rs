@@ -64,7 +64,7 @@ pub(crate) fn serve(socket: Descriptor, preload: Option<Name>) {
         let stdout = sys::runtime::flush_before_copy();
         // Of this process's own there is something if the preload has started children: they are not the copy's.
         let copied = sys::private::fork_without(
-            &[],
+            sys::private::Keeps::default(),
             || copier.copy_as_sibling(),
             |e| bootstrap::refuse(control.as_fd(), "taking the fork server's descriptors away", e),
         );
