@@ -80,7 +80,7 @@ pub enum Error {
     Poisoned,
     /// An owner died with the data in its hands, and who was told of it did not repair it.
     Lost,
-    /// It stood in an [`Arena`](crate::Arena), and its maker has freed it.
+    /// It stood in an [`Arena`](crate::Arena), and was freed there.
     Freed,
     /// The calling thread has the lock already: to wait for it would be for ever.
     AlreadyHeld,
@@ -219,9 +219,9 @@ impl fmt::Display for Error {
                 f.write_str("a panic while the lock was held: what it protects may be half changed")
             }
             Error::Lost => f.write_str(
-                "what the lock protects is lost: its owner died, and who was told did not call `recover`",
+                "what the lock protects is lost: its owner died, and who was told has given it up",
             ),
-            Error::Freed => f.write_str("it was freed by the process that made it in an arena"),
+            Error::Freed => f.write_str("it stood in an arena, and was freed there"),
             Error::AlreadyHeld => f.write_str("this thread has the lock already"),
             Error::TooManyLocks => {
                 f.write_str("this thread has 2047 locks, and the kernel looks after no more when it dies")

@@ -42,6 +42,10 @@
 //! nothing would hand one wake-up to and fro for ever. So who has handed one on, to somebody, and looks at a state that it has seen before, stays away from
 //! the gate for a moment ([`System::nap`]), twice as long each time: then the wake-up comes to an end at an empty gate, after everybody had it.
 //!
+//! **A lock that is taken while a gate is announced**, by a `look` or a `change`, is announced in its place, as the kernel looks at one word only. If that has to wait, one who
+//! sleeps at the gate is woken for it. In the few instructions of a lock that is free a death can still lose a wake-up: whoever builds on that has its sleepers look again
+//! after a while, as the queue of `ipc-sync` does, or wakes with the lock in its hands (as its semaphores do).
+//!
 //! Kernels before 5.16 have no `futex_waitv`, and those before about 6.2 wake only for an announced word that is wholly zero; there each
 //! sleep looks again after 100 ms (`baton` in `sys/kernel.rs`).
 //!
@@ -271,9 +275,11 @@ fn sleep<S: System, W: State, T>(
     }
 }
 
-/// Changes the state, and wakes so many of those who sleep at the gate, at most.
+/// Changes the state, and wakes so many of those who sleep at the gate, at most, and `most` is 1 at least: the mark stands for all who sleep, and
+/// who takes it off for nobody leaves them asleep.
 ///
-/// In a signal handler, too: nothing here waits, and what was announced before is announced again afterwards.
+/// In a signal handler, too, of a thread that has called [`current`] before (the first call allocates): nothing here waits, and what was announced before is
+/// announced again afterwards.
 pub fn change<S: System, R>(system: &S, gate: &Node, most: u32, change: impl FnOnce() -> R) -> R {
     attempt(system, gate, most, || (true, change()))
 }

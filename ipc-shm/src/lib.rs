@@ -77,7 +77,8 @@
 //!
 //! Processes that share memory keep to the lock, but any may die at any time, and their bytes are not believed: headers, lengths and links are
 //! compared with what this process knows by itself. Whoever writes over a lock can withhold it from the others for ever (a time-out still
-//! holds) and keep the kernel from marking it; it cannot make them follow its pointers.
+//! holds) and keep the kernel from marking it; it cannot make them follow its pointers. The kernel does follow them, when a thread ends with a lock: in the memory of
+//! that thread it sets one bit of a word that holds just that thread's number, and wakes a sleeper there.
 //!
 //! # Limits
 //!
@@ -113,6 +114,8 @@ pub use atomic::{Atomic, AtomicInteger, AtomicPrimitive};
 pub use bytemuck;
 pub use bytemuck::{Pod, Zeroable};
 pub use error::{Error, Result};
+/// The crate below, for what a program of this one needs of it: `spawn`, `Context`, `pipe`, errors.
+pub use ipc_core;
 pub use ipc_core::primitive::time::Until;
 pub use list::guard::ListGuard;
 pub use list::item::Item;

@@ -23,6 +23,10 @@ use crate::{Arena, Error, Result, Segment};
 ///   locks and gates, and of `UnsafeCell`s of plain data ([`Pod`](crate::Pod)), which its own code looks into under such a lock.
 /// - It holds no pointers and nothing to be dropped, and is aligned to 64 bytes at most.
 /// - All zero is a new one.
+/// - [`Item`](Layout::Item) holds no `UnsafeCell`s but those of atomics, locks and gates: [`Shared::write`] and [`Shared::read`] copy bytes of items beside whoever has a lock.
+///   (Locks in items are for who does not use those two.)
+/// - Name, version, the type's name without its path, and both sizes tell this layout from all others of the programs that share it: whoever has the bytes of another
+///   that is called the same takes them for this one.
 pub unsafe trait Layout: Sync + 'static {
     /// What stands behind the head, as often as is asked for; `()` for nothing.
     type Item: Sync + 'static;

@@ -117,6 +117,16 @@ impl<R: Raw> Synchronized<R> {
         self.lock.lock_deadline(deadline)
     }
 
+    /// Whether somebody has the lock, at this moment. Python's `locked()`.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_locked()
+    }
+
+    /// The process that has the lock, at this moment and as far as shared memory is to be believed.
+    pub fn owner(&self) -> Option<u32> {
+        self.lock.owner()
+    }
+
     /// The lock. Python's `get_lock()`.
     pub fn rlock(&self) -> &RLock {
         &self.lock

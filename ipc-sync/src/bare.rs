@@ -162,7 +162,7 @@ fn wake_behind(entry: usize) -> bool {
     let word = entry.wrapping_sub(ENTRY) as *const AtomicU32;
     // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
     let word = unsafe { &*word };
-    let free = word.load(Relaxed) & libc::FUTEX_TID_MASK as u32 == 0;
+    let free = word.load(Relaxed) & libc::FUTEX_TID_MASK == 0;
     if free {
         wake(word, 1);
     }

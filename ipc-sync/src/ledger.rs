@@ -24,6 +24,8 @@
 //! | while it enters, or is being cleared | the next to have the lock | the entry is free or whole, either way |
 //! | who looks after the dead | the others, 100 ms later | they do |
 //! | a fork's copy of a process that has something | | it is another process: it has nothing |
+//! | a program, its process executes another (`exec`) | nobody | number and start stay: the process lives, and has what it had |
+//! | a process whose number another has by now | that one, too | they are two: it is given back as any other's |
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +73,7 @@ impl Entry {
         (pid != 0).then(|| Life { pid, started: self.started.load(Acquire) })
     }
 
-    /// How much the process has.
+    /// How much the process has. Who is to store something that depends on it reads it once.
     pub(crate) fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
@@ -189,16 +191,30 @@ impl Ledger {
         self.entries().iter().map(|entry| u64::from(entry.count())).sum()
     }
 
-    /// The entry with the largest count but for the caller's.
-    pub(crate) fn largest(&self, but: Option<&Entry>) -> Option<&Entry> {
-        let is_other =
-            |entry: &&Entry| !but.is_some_and(|but| std::ptr::eq(but, *entry)) && entry.count() > 0;
-        self.entries().iter().filter(is_other).max_by_key(|entry| entry.count())
+    /// How much all have together but for the caller.
+    pub(crate) fn sum_of_others(&self, but: Option<&Entry>) -> u64 {
+        self.others(but).map(|(_, count)| u64::from(count)).sum()
     }
 
-    /// Whether other processes have entries. Without the lock, too.
+    /// The entry with the largest count but for the caller's, and that count, which is not 0.
+    pub(crate) fn largest(&self, but: Option<&Entry>) -> Option<(&Entry, u32)> {
+        self.others(but).filter(|(_, count)| *count > 0).max_by_key(|(_, count)| *count)
+    }
+
+    /// Each with its count as it was when it was read: others may write there at any time.
+    fn others(&self, but: Option<&Entry>) -> impl Iterator<Item = (&Entry, u32)> {
+        let is_other = move |entry: &&Entry| !but.is_some_and(|but| std::ptr::eq(but, *entry));
+        self.entries().iter().filter(is_other).map(|entry| (entry, entry.count()))
+    }
+
+    /// Whether other processes have entries; one of the same number that has died is another. Without the lock, too: what is read while somebody enters is another's.
     fn has_others(&self, me: &Person) -> bool {
-        self.entries().iter().any(|entry| ![0, me.life.pid].contains(&entry.pid.load(SeqCst)))
+        let is_other = |entry: &Entry| match entry.pid.load(SeqCst) {
+            0 => false,
+            pid if pid == me.life.pid && mutant::is("a process is its number") => false,
+            pid => pid != me.life.pid || entry.started.load(SeqCst) != me.life.started,
+        };
+        self.entries().iter().any(is_other)
     }
 
     /// The dead among the others. Without the lock: it asks the system.
@@ -330,6 +346,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn one_of_the_same_number_is_another() {
+        let ledger = Ledger::new();
+        let [first, second] = [5, 6].map(|started| Person { life: Life { pid: 1, started }, clock: 1 });
+        assert!(matches!(ledger.enter(&first), Ok(Entered::New(_))) && !ledger.has_others(&first));
+        assert!(ledger.has_others(&second), "it would not look whether the first lives");
+        assert!(matches!(ledger.enter(&second), Ok(Entered::Second(_))));
+        assert!(ledger.has_others(&first) && ledger.has_others(&second));
+    }
 
     #[test]
     fn another_time_namespace_is_told_so() {

@@ -122,6 +122,8 @@ pub use condition::Condition;
 pub use error::{Error, PutError, Result, SendError};
 pub use event::{Event, Pollable};
 pub use ipc_shm::gate;
+/// The crates below, for what a program of this one needs of them: `spawn`, `Context`, locks, arenas.
+pub use ipc_shm::{self, ipc_core};
 pub use latch::Latch;
 pub use once::OnceLock;
 pub use queue::{Queue, QueueBuilder, QueueReceiver, QueueSender};

@@ -9,7 +9,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use ipc_core::Signal;
-use ipc_shm::{Arena, Atomic};
+use ipc_core::primitive::process::Life;
+use ipc_shm::raw::Shared;
+use ipc_shm::{Arena, Atomic, Until};
+use ipc_sync::raw::{Here, People, Person, RawBarrier};
 use ipc_sync::{Barrier, Error};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
 
@@ -147,6 +150,42 @@ fn the_last_to_come_does_not_pass_with_the_dead() {
     assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
     kill(victim);
     assert!(matches!(barrier.wait(), Err(Error::BrokenBarrier)));
+}
+
+/// A process with a number that one has had which has died.
+struct Again(Person);
+
+impl People for Again {
+    fn this(&self) -> ipc_sync::Result<Person> {
+        Ok(self.0)
+    }
+
+    fn is_over(&self, life: Life) -> bool {
+        Here.is_over(life)
+    }
+
+    fn now(&self) -> u64 {
+        Here.now()
+    }
+}
+
+/// It passed with the dead one, or slept beside it for good.
+#[test]
+fn a_dead_party_is_noticed_by_one_who_has_its_number() {
+    let _leaks = leaks();
+    for parties in [2, 3] {
+        let barrier = Barrier::new(parties).unwrap();
+        let raw = Shared::<RawBarrier>::try_from(barrier.segment().clone()).unwrap();
+        let victim = spawn(wait, (barrier.clone(),)).unwrap();
+        assert!(wait_until(GENEROUS, || barrier.waiting() == 1));
+        let life = Life { pid: victim.pid(), started: 1 };
+        kill(victim);
+        let people = Again(Person { life, ..Here.this().unwrap() });
+        let start = Instant::now();
+        let told = raw.wait(ipc_shm::gate::current().unwrap(), &people, Until::after(GENEROUS), None::<fn()>);
+        assert!(matches!(told, Err(Error::BrokenBarrier)), "{told:?}");
+        assert!(start.elapsed() < GENEROUS, "it was not noticed");
+    }
 }
 
 #[test]

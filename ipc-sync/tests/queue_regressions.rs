@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Bytes, Descriptor};
+use ipc_core::{Bytes, Descriptor, Signal};
 use ipc_sync::{Error, Queue};
-use ipc_testkit::leaks;
+use ipc_testkit::{GENEROUS, leaks, wait_until};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
+
+use support::spawn;
 
 fn descriptors(count: usize) -> Vec<Descriptor> {
     (0..count).map(|_| Descriptor::from(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()))).collect()
@@ -45,6 +49,33 @@ fn a_band_has_room_after_another_gave_up() {
     high.try_put(vec![3; 100_000].into()).unwrap();
     assert_eq!(queue.get().unwrap().len(), 100_000);
     low.try_put(vec![4; 100_000].into()).unwrap();
+}
+
+fn take_and_stay(queue: Queue<u32>) {
+    queue.get().unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// It slept for good: it had found nobody who could die.
+#[test]
+fn a_join_before_anybody_has_taken_anything_is_told_of_a_death() {
+    let _leaks = leaks();
+    let queue: Queue<u32> = Queue::builder().items(10).joinable().make().unwrap();
+    queue.put(1).unwrap();
+    let join = |queue: Queue<u32>| matches!(queue.join(), Err(Error::Abandoned { items: 1 }));
+    let joiner = spawn(join, (queue.clone(),)).unwrap();
+    let sleeps = || {
+        let place = std::fs::read_to_string(format!("/proc/{}/wchan", joiner.pid()));
+        place.is_ok_and(|place| place.contains("futex"))
+    };
+    assert!(wait_until(GENEROUS, sleeps));
+    let worker = spawn(take_and_stay, (queue.clone(),)).unwrap();
+    assert!(wait_until(GENEROUS, || queue.is_empty()));
+    worker.kill().unwrap();
+    assert_eq!(worker.join().err().unwrap().signal(), Some(Signal::KILL));
+    assert_eq!(joiner.join_timeout(GENEROUS).unwrap(), Some(true));
 }
 
 #[derive(Debug, Serialize)]

@@ -58,8 +58,8 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 ///
 /// # Freeing
 ///
-/// A handle that is dropped frees nothing: others may be on their way in a message, where nobody can count them. So who has made an object
-/// says when it is over, by [`free`](Arena::free), and from then on each handle of it is refused with [`Error::Freed`], also where the place has been used
+/// A handle that is dropped frees nothing: others may be on their way in a message, where nobody can count them. So somebody who has one says
+/// when it is over, by [`free`](Arena::free): by convention who has made it, or whoever its maker handed it to, a parent say that has a worker's result. From then on each handle of it is refused with [`Error::Freed`], also where the place has been used
 /// again, and one that arrives in a message later. What nobody frees goes with the arena, and that goes with its last handle, as any [`Segment`].
 ///
 /// # When a process dies
@@ -67,7 +67,7 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 /// | who dies | who notices | what happens |
 /// |---|---|---|
 /// | who makes or frees an object | the next to make or free one, at once | he finishes what was begun: what was not made yet is free, what was to be freed is |
-/// | who has made objects | nobody need | they stay, for the handles of others |
+/// | who has made objects | nobody need | they stay, for the handles of others, any of which frees them |
 /// | who has the lock of an object | the next to lock | [`LockError::OwnerDied`](crate::LockError::OwnerDied), as anywhere |
 /// | the last process with a handle of the arena or of anything in it | the kernel | the memory is freed |
 #[derive(Clone)]
@@ -153,7 +153,7 @@ impl Arena {
     /// # Errors
     /// - [`Error::Freed`]: it was freed before.
     /// - [`Error::InUse`]: somebody has its lock, for a tenth of a second at least, or this thread has it; it stays.
-    /// - [`Error::Invalid`]: it stands elsewhere, or another process has made it.
+    /// - [`Error::Invalid`]: it stands elsewhere.
     /// - [`Error::TimedOut`]: the arena's lock was not free within 30 seconds: whoever has it was stopped (SIGSTOP), or somebody has written over it.
     pub fn free(&self, object: &impl Placed) -> Result<()> {
         object.free_in(self)

@@ -31,6 +31,46 @@ pub enum Item {
 }
 
 impl Item {
+    /// The number, if it is a whole one.
+    ///
+    /// ```
+    /// use ipc_shm::{Item, ShareableList};
+    /// let list = ShareableList::new([1.into(), "one".into()])?;
+    /// if let Some(n) = list.get(0)?.as_int() {
+    ///     list.set(0, n + 1)?;
+    /// }
+    /// assert_eq!((list.get(0)?.as_int(), list.get(1)?.as_str()), (Some(2), Some("one")));
+    /// # Ok::<(), ipc_shm::Error>(())
+    /// ```
+    pub fn as_int(&self) -> Option<i64> {
+        if let Item::Int(number) = self { Some(*number) } else { None }
+    }
+
+    /// The number, if it is a floating one.
+    pub fn as_float(&self) -> Option<f64> {
+        if let Item::Float(number) = self { Some(*number) } else { None }
+    }
+
+    /// The truth value, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Item::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Item::Str(text) = self { Some(text) } else { None }
+    }
+
+    /// The bytes, if it is bytes; of a text, `None`.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        if let Item::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
+    /// Whether it is nothing.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Item::None)
+    }
+
     /// The bytes of text and bytes, which stand in a place of their own.
     pub(super) fn long(&self) -> Option<&[u8]> {
         match self {
@@ -101,6 +141,29 @@ from! {
     String => Str;
     &[u8] => Bytes;
     Vec<u8> => Bytes;
+}
+
+/// A number that 64 bits with a sign do not hold is given back. (So `usize` and `u64` have no `From`.)
+///
+/// ```
+/// use ipc_shm::Item;
+/// assert_eq!(Item::try_from(vec![0; 3].len()), Ok(Item::Int(3)));
+/// assert_eq!(Item::try_from(u64::MAX), Err(u64::MAX));
+/// ```
+impl TryFrom<u64> for Item {
+    type Error = u64;
+
+    fn try_from(number: u64) -> Result<Item, u64> {
+        i64::try_from(number).map(Item::Int).map_err(|_| number)
+    }
+}
+
+impl TryFrom<usize> for Item {
+    type Error = usize;
+
+    fn try_from(number: usize) -> Result<Item, usize> {
+        i64::try_from(number).map(Item::Int).map_err(|_| number)
+    }
 }
 
 impl<const N: usize> From<&[u8; N]> for Item {

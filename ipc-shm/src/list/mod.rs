@@ -1,16 +1,6 @@
-//! A list of items of mixed types that processes share. Python's `ShareableList`, without its traps.
+//! A list of items of mixed types that processes share. Python's `ShareableList`, without its traps: [`ShareableList`] has both.
 //!
-//! | Python | here |
-//! |---|---|
-//! | no locking: a reader meets half an item | each operation is one step, under the list's own lock, and the death of its owner is told |
-//! | NULs at the end of text and bytes are gone when they are read | lengths are kept: what was put in comes out |
-//! | the place of a text is measured in characters and checked in bytes, so that a list can refuse its own items | bytes, always |
-//! | a type that it does not know is a KeyError, an int beyond 64 bits a struct.error | neither can be written down |
-//! | `1 == 1.0 == True` in `count` and `index` | items of other types are others |
-//! | a block that is no list is read as one | what is no list of this layout is an error, whatever is written over it later |
-//! | the tracker of whoever attaches destroys it | only its owner takes the name away |
-//!
-//! Negative indices have no equivalent: `list.len() - 1` is the last. The layout is our own (`layout`); Python's could not keep lengths.
+//! The layout is our own (`layout`); Python's could not keep lengths.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -85,6 +75,20 @@ type ListLocking<'a> = Result<ListGuard<'a>, LockError<ListGuard<'a>>>;
 /// assert_eq!(list.to_vec()?, [1.into(), "some".into()]);
 /// # Ok::<(), ipc_shm::Error>(())
 /// ```
+///
+/// # Python's traps
+///
+/// | Python | here |
+/// |---|---|
+/// | no locking: a reader meets half an item | each operation is one step, under the list's own lock, and the death of its owner is told |
+/// | NULs at the end of text and bytes are gone when they are read | lengths are kept: what was put in comes out |
+/// | the place of a text is measured in characters and checked in bytes, so that a list can refuse its own items | bytes, always |
+/// | a type that it does not know is a KeyError, an int beyond 64 bits a struct.error | neither can be written down |
+/// | `1 == 1.0 == True` in `count` and `index` | items of other types are others |
+/// | a block that is no list is read as one | what is no list of this layout is an error, whatever is written over it later |
+/// | the tracker of whoever attaches destroys it | only its owner takes the name away |
+///
+/// Negative indices have no equivalent: `list.len() - 1` is the last.
 ///
 /// # When a process dies
 ///

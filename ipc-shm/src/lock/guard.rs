@@ -27,6 +27,25 @@ pub(crate) mod sealed {
 /// The data behind a lock, as long as this lives. It stays on the thread that took the lock.
 ///
 /// Dropped while its thread panics, it poisons the lock, as std's does.
+///
+/// ```compile_fail,E0277
+/// # use ipc_shm::Value;
+/// let value = Value::new(1).unwrap();
+/// let guard = value.lock().unwrap();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || drop(guard));
+/// });
+/// ```
+///
+/// Nor does it outlive the memory that it stands in:
+///
+/// ```compile_fail,E0505
+/// # use ipc_shm::Value;
+/// let value = Value::new(1).unwrap();
+/// let guard = value.lock().unwrap();
+/// drop(value);
+/// drop(guard);
+/// ```
 #[must_use = "the lock is free again as soon as this is dropped"]
 pub struct Guard<'a, T: ?Sized> {
     held: Held<'a, T>,

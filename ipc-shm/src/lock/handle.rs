@@ -11,7 +11,7 @@ use crate::{Arena, Error, Result, Segment, Value};
 /// A lock that processes share, for something that is not in it: a file, a device, several values at once.
 ///
 /// It belongs to the thread that took it, and outlives it: if the owner dies, the next is told. Python's `Lock`, which anybody may release,
-/// is a semaphore of one.
+/// is a semaphore of one: `CountingSemaphore` of `ipc-sync`.
 ///
 /// ```
 /// use ipc_core::spawn;
@@ -34,6 +34,16 @@ use crate::{Arena, Error, Result, Segment, Value};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # When a process dies
+///
+/// | who dies (`kill -9` included) | who notices | what happens |
+/// |---|---|---|
+/// | who has the lock, a process or a thread of it | the kernel, at once | one who waits is woken; the next to take it, and whoever comes after, is told with the guard ([`LockError::OwnerDied`](crate::LockError::OwnerDied)), until one [recovers](crate::LockError::recover) it |
+/// | who frees it, and does nothing else any more | the kernel | one who waits is woken; nobody is told, for nothing was in its hands |
+/// | who waits for it, or was just woken | the kernel | the next one is woken |
+/// | who was told of a death | the kernel | the next is told, of this death |
+/// | the last process with a handle | the kernel | the memory is freed |
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub struct Lock(Value<()>);
 

@@ -30,6 +30,16 @@ use crate::{Arena, Error, Result, Segment, Value};
 /// assert!(!lock.is_locked());
 /// # Ok::<(), ipc_shm::Error>(())
 /// ```
+///
+/// # When a process dies
+///
+/// | who dies (`kill -9` included) | who notices | what happens |
+/// |---|---|---|
+/// | who has the lock, a process or a thread of it | the kernel, at once | one who waits is woken; the next to take it, and whoever comes after, is told with the guard ([`LockError::OwnerDied`](crate::LockError::OwnerDied)), until one [recovers](crate::LockError::recover) it |
+/// | who frees it, and does nothing else any more | the kernel | one who waits is woken; nobody is told, for nothing was in its hands |
+/// | who waits for it, or was just woken | the kernel | the next one is woken |
+/// | who was told of a death | the kernel | the next is told, of this death |
+/// | the last process with a handle | the kernel | the memory is freed |
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RLock(Value<Recursive>);
 
@@ -41,6 +51,25 @@ struct Recursive {
 }
 
 /// An [`RLock`] taken once more; it stays on its thread.
+///
+/// ```compile_fail,E0277
+/// # use ipc_shm::RLock;
+/// let lock = RLock::new().unwrap();
+/// let guard = lock.lock().unwrap();
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || drop(guard));
+/// });
+/// ```
+///
+/// Nor does it outlive what it stands in:
+///
+/// ```compile_fail,E0505
+/// # use ipc_shm::RLock;
+/// let lock = RLock::new().unwrap();
+/// let guard = lock.lock().unwrap();
+/// drop(lock);
+/// drop(guard);
+/// ```
 #[must_use = "the lock is given back as soon as this is dropped"]
 pub struct RLockGuard<'a> {
     place: &'a Place<Recursive>,

@@ -18,7 +18,7 @@
 //! |---|---|---|
 //! | 0 | the data is whole | a taker who finds `OWNER_DIED` and an `owner`: `DIED`; an owner who panics: `PANICKED` |
 //! | `DIED` | an owner died with the data in its hands; whoever has it now was told | the owner says that it has repaired it: 0; hands it on: stays; gives it up, or frees it without a word: `LOST` |
-//! | `PANICKED` | an owner panicked with the data in its hands | `clear_poison`: 0 |
+//! | `PANICKED` | an owner panicked with the data in its hands | the owner says that it is repaired: 0 |
 //! | `LOST` | nobody can repair it | |
 //!
 //! `owner` is set after the word was taken and it was seen that what it guards is there still (a place of an arena may have been freed, and be

@@ -226,7 +226,7 @@ impl SharedMemory {
     /// Copies `into.len()` bytes from offset `at` on; see [`Segment::read`].
     ///
     /// # Errors
-    /// [`Error::Invalid`]: that is more than there is; nothing was copied.
+    /// [`Error::Invalid`]: that is more than there is; nothing was copied. [`Error::InUse`]: an object stands there, as for [`Segment::read`].
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
         self.segment().read(at, into)
     }
@@ -234,7 +234,7 @@ impl SharedMemory {
     /// Copies `from` to offset `at` on; see [`Segment::write`].
     ///
     /// # Errors
-    /// [`Error::Invalid`]: that is more than there is room for; nothing was copied.
+    /// [`Error::Invalid`]: that is more than there is room for; nothing was copied. [`Error::InUse`]: an object stands there, as for [`Segment::write`].
     pub fn write(&self, at: usize, from: &[u8]) -> Result<()> {
         self.segment().write(at, from)
     }

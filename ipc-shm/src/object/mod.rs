@@ -3,7 +3,7 @@
 //! | stands in | found by | freed |
 //! |---|---|---|
 //! | a segment of its own ([`header`]) | the segment | by the kernel, with the last handle |
-//! | an arena ([`crate::arena`]) | the arena's segment, its entry's number, and its generation | by its maker, or with the arena |
+//! | an arena ([`crate::arena`]) | the arena's segment, its entry's number, and its generation | by who has a handle, or with the arena |
 //!
 //! So it travels as these three; number and generation are 0 without an arena. All handles of one message that stand in one segment share its
 //! descriptor.
@@ -11,7 +11,6 @@
 use std::ptr::NonNull;
 
 use bytemuck::Pod;
-use ipc_core::primitive::process::Incarnation;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::arena::{self, Arena, Ticket};
@@ -33,8 +32,6 @@ pub(crate) struct Object {
     len: usize,
     /// Its place in an arena.
     ticket: Option<Ticket>,
-    /// The process that made it: known to its own handles alone.
-    maker: Option<Incarnation>,
 }
 
 /// Where an object is to be made, and what is to guard it: `&arena`, `&lock`, or both as `(&arena, &lock)`.
@@ -116,17 +113,16 @@ impl Object {
         arena: Option<&Arena>,
         pages: Pages,
     ) -> Result<Object> {
-        let maker = Some(Incarnation::this());
         match arena {
             Some(arena) => {
                 let (ticket, spot) = arena.make(claim, len, bytes)?;
                 let (lock, data) = (ticket.lock(), spot.data);
-                Ok(Object { segment: arena.segment().clone(), lock, data, len, ticket: Some(ticket), maker })
+                Ok(Object { segment: arena.segment().clone(), lock, data, len, ticket: Some(ticket) })
             }
             None => {
                 let (segment, spot) = header::create(claim, len, pages)?;
                 segment.poke(spot.data, bytes)?;
-                Ok(Object { segment, lock: LOCK, data: spot.data, len, ticket: None, maker })
+                Ok(Object { segment, lock: LOCK, data: spot.data, len, ticket: None })
             }
         }
     }
@@ -142,12 +138,12 @@ impl Object {
     /// The same by what it is claimed to be.
     pub(crate) fn claimed_segment(segment: Segment, claim: Claim) -> Result<Object> {
         let spot = header::check(&segment, claim)?;
-        Ok(Object { segment, lock: LOCK, data: spot.data, len: spot.len, ticket: None, maker: None })
+        Ok(Object { segment, lock: LOCK, data: spot.data, len: spot.len, ticket: None })
     }
 
     /// A lock that stands at a distance which the caller has computed.
     pub(crate) fn of_lock(segment: Segment, lock: usize) -> Object {
-        Object { segment, lock, data: lock, len: 0, ticket: None, maker: None }
+        Object { segment, lock, data: lock, len: 0, ticket: None }
     }
 
     /// The object that a message has brought. One that was freed on its way is brought as one that is freed for ever: whoever uses it is told, and the rest
@@ -180,20 +176,13 @@ impl Object {
         let ticket = Ticket { entry, generation };
         let spot = arena::find(&segment, ticket, claim)?;
         let lock = ticket.lock();
-        Ok(Object { segment, lock, data: spot.data, len: spot.len, ticket: Some(ticket), maker: None })
+        Ok(Object { segment, lock, data: spot.data, len: spot.len, ticket: Some(ticket) })
     }
 
     /// An object of which nothing is there any more: its generation is none that an object has, and its data is not looked at.
     fn freed(segment: Segment, entry: u32, kind: Kind) -> Object {
         let len = usize::from(kind == Kind::Value);
-        Object {
-            segment,
-            lock: LOCK,
-            data: 0,
-            len,
-            ticket: Some(Ticket { entry, generation: 0 }),
-            maker: None,
-        }
+        Object { segment, lock: LOCK, data: 0, len, ticket: Some(Ticket { entry, generation: 0 }) }
     }
 
     pub(crate) fn segment(&self) -> &Segment {
@@ -232,17 +221,11 @@ impl Object {
     /// Its ticket, for who wants to free it in an arena.
     ///
     /// # Errors
-    /// [`Error::Invalid`]: it stands elsewhere, or another process has made it.
+    /// [`Error::Invalid`]: it stands elsewhere.
     pub(crate) fn ticket_in(&self, arena: &Arena) -> Result<Ticket> {
-        let refused = |why| Err(Error::invalid("what is to be freed", why));
-        match self.ticket {
-            Some(ticket) if self.segment.as_ptr() == arena.segment().as_ptr() => {
-                // By this handle, or one that it is a clone of.
-                let is_made_here = self.maker.is_some_and(Incarnation::is_this);
-                if is_made_here { Ok(ticket) } else { refused("another process has made it, and frees it") }
-            }
-            _ => refused("it does not stand in this arena"),
-        }
+        let stands = |_: &Ticket| self.segment.as_ptr() == arena.segment().as_ptr();
+        let elsewhere = || Error::invalid("what is to be freed", "it does not stand in this arena");
+        self.ticket.filter(stands).ok_or_else(elsewhere)
     }
 }
 

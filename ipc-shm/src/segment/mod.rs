@@ -4,42 +4,7 @@
 //! descriptor and the last mapping, however their processes end. It travels inside values, as any descriptor does
 //! ([`ipc_core::Descriptor`]); whoever receives it looks at it first.
 //!
-//! ```
-//! use ipc_shm::Segment;
-//!
-//! fn fill(segment: Segment) -> ipc_shm::Result<()> {
-//!     segment.write(4, b"from the child")
-//! }
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let segment = Segment::new(4096)?;
-//! ipc_core::spawn(fill, (segment.clone(),))?.join()??;
-//! let mut text = [0; 14];
-//! segment.read(4, &mut text)?;
-//! assert_eq!(&text, b"from the child");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! | form | who may write | Rust sees |
-//! |---|---|---|
-//! | [`Segment`] | everybody who has it | an address, and copies in and out |
-//! | [`View`] of one | who has the segment | copies out |
-//! | [`Frozen`] | nobody any more, and the kernel keeps to that | a slice |
-//!
-//! # Death
-//!
-//! | who dies (`kill -9` included) | what happens |
-//! |---|---|
-//! | one who has a segment | nothing: the others have it, with what was written so far |
-//! | the last one who has it | the kernel frees it |
-//! | one amid a copy | a part of the copy is written; what must be whole stands under a lock, or is frozen first |
-//! | a sender, with a segment in a message that nobody received | the message is dropped with its connection, and the segment with it |
-//!
-//! # Where the memory comes from
-//!
-//! [`Segment::new`] reserves it: memory that is short is an error then and there, which names need and limit, and no SIGBUS or OOM
-//! killer later. [`Segment::lazy`] takes each page when it is touched.
+//! What it is to its users, and what becomes of it when one dies, is told by [`Segment`].
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -72,6 +37,43 @@ pub use view::View;
 ///
 /// It can be sent inside values, over every connection that carries descriptors. It is no secret from whom it was sent to, and cannot be
 /// taken back.
+///
+/// ```
+/// use ipc_shm::Segment;
+///
+/// fn fill(segment: Segment) -> ipc_shm::Result<()> {
+///     segment.write(4, b"from the child")
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let segment = Segment::new(4096)?;
+/// ipc_core::spawn(fill, (segment.clone(),))?.join()??;
+/// let mut text = [0; 14];
+/// segment.read(4, &mut text)?;
+/// assert_eq!(&text, b"from the child");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | form | who may write | Rust sees |
+/// |---|---|---|
+/// | [`Segment`] | everybody who has it | an address, and copies in and out |
+/// | [`View`] of one | who has the segment | copies out |
+/// | [`Frozen`] | nobody any more, and the kernel keeps to that | a slice |
+///
+/// # When a process dies
+///
+/// | who dies (`kill -9` included) | what happens |
+/// |---|---|
+/// | one who has a segment | nothing: the others have it, with what was written so far |
+/// | the last one who has it | the kernel frees it |
+/// | one amid a copy | a part of the copy is written; what must be whole stands under a lock, or is frozen first |
+/// | a sender, with a segment in a message that nobody received | the message is dropped with its connection, and the segment with it |
+///
+/// # Where the memory comes from
+///
+/// [`Segment::new`] reserves it: memory that is short is an error then and there, which names need and limit, and no SIGBUS or OOM
+/// killer later. [`Segment::lazy`] takes each page when it is touched.
 #[derive(Clone)]
 pub struct Segment {
     mapping: Arc<Mapping>,

@@ -19,6 +19,7 @@ fn beside_a_copy() {
     let memory = Arc::new(Memory { users: Users::new(), bytes: UnsafeCell::new(0) });
     let theirs = memory.clone();
     let copies = thread::spawn(move || {
+        // SAFETY: what is to be shown: loom finds whoever writes at the same time.
         let copy = || theirs.users.copying(|| theirs.bytes.with(|bytes| unsafe { *bytes }));
         let (first, second) = (copy(), copy());
         assert!(first.is_some() || second.is_none(), "objects do not go away");
@@ -26,6 +27,7 @@ fn beside_a_copy() {
         assert!(first.is_none_or(|seen| seen == 0) && second.is_none_or(|seen| seen == 0));
     });
     assert_eq!(memory.users.claim(), Some(false));
+    // SAFETY: as above.
     memory.bytes.with_mut(|bytes| unsafe { *bytes = 1 });
     assert_eq!(memory.users.claim(), Some(true));
     copies.join().unwrap();

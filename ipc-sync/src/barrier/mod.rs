@@ -62,10 +62,11 @@ use raw::RawBarrier;
 ///
 /// # When it breaks
 ///
-/// By a time-out of one who waits, by [`abort`](Barrier::abort), by a panic of the action, by the death of one who has come, by the drop of
-/// a future that has come and is not done. Then all who wait, and all who come, get
-/// [`Error::BrokenBarrier`], until [`reset`](Barrier::reset). A time-out holds, whoever has died (a process that is stopped, `SIGSTOP`, within some dozens
-/// of instructions of its coming or going keeps the others there).
+/// By a time-out of one who waits, by [`abort`](Barrier::abort), by a panic of the action, by the death of one who has come, by the drop of a future that has come and is not
+/// done. Then all who wait, and all who come, get
+/// [`Error::BrokenBarrier`], until [`reset`](Barrier::reset). A time-out holds, whoever has died. (A process that is stopped, `SIGSTOP`, within some dozens
+/// of instructions of its coming or going keeps those there who have come, also beyond their time, until it goes on or is killed; who is about to come is told
+/// when the time is over, and the barrier is not broken by that.)
 ///
 /// # When a process dies
 ///
@@ -75,7 +76,8 @@ use raw::RawBarrier;
 /// | one who is on its way | nobody can | a time-out breaks it |
 /// | the last to come, before it woke the others | the kernel, at once | they pass |
 /// | one that has passed, on its way out | who comes for the next time, within 100 ms | it breaks |
-/// | a thread alone, its process lives | nobody | it counts as waiting: a time-out breaks it |
+/// | a thread alone, its process lives | nobody | it counts as having come: the others pass with it when all have |
+/// | a program, its process executes another (`exec`) while a thread waits | nobody | as a thread alone |
 ///
 /// Up to 120 processes may wait at a time.
 #[derive(Clone, Serialize, Deserialize)]

@@ -298,7 +298,6 @@ pub(super) fn check(parties: u32) -> Result<()> {
 impl<S: System, P: People> Caller<'_, S, P> {
     /// Does something with the lock; `None`: it was not free in time.
     fn locked<R>(&self, until: Until, what: impl FnOnce() -> Result<R>) -> Result<Option<R>> {
-        let until = if until == Until::Now { Until::Forever } else { until };
         locked(self.system, &self.barrier.lock, until, || self.repair(), what)
     }
 
@@ -373,7 +372,15 @@ impl<S: System, P: People> Caller<'_, S, P> {
                     self.bury(Whom::Owners)?;
                     looked = true;
                 }
-                Some(Arrived::Broken) | None => return Err(Error::BrokenBarrier),
+                Some(Arrived::Broken) => return Err(Error::BrokenBarrier),
+                None => {
+                    // The time is over, and those inside wait for a party that goes. Where somebody was stopped with the lock, their own times must do.
+                    self.locked(Until::Now, || {
+                        self.undo_now(true);
+                        Ok(())
+                    })?;
+                    return Err(Error::BrokenBarrier);
+                }
                 Some(Arrived::Full) if cleared => {
                     return Err(Error::TooManyProcesses { most: PLACES as u32 });
                 }
@@ -430,10 +437,11 @@ impl<S: System, P: People> Caller<'_, S, P> {
         self.surely(|| {
             let barrier = self.barrier;
             let passed = phase(self.state()) == PASSED;
-            let entry = barrier.ledger.find(self.me.life).filter(|entry| entry.count() > 0);
-            let entry =
-                entry.ok_or_else(|| Error::corrupt("a barrier does not know of one who waits at it"))?;
-            entry.set(entry.count() - 1);
+            let entry = barrier.ledger.find(self.me.life);
+            let (entry, left) = entry
+                .and_then(|entry| Some((entry, entry.count().checked_sub(1)?)))
+                .ok_or_else(|| Error::corrupt("a barrier does not know of one who waits at it"))?;
+            entry.set(left);
             self.system.crash_point("barrier: stood up");
             self.gone(1);
             Ok(passed)

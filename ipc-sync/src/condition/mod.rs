@@ -67,11 +67,16 @@ use raw::{Outer, RawCondition};
 ///
 /// | who dies (`kill -9` included) | what happens |
 /// |---|---|
-/// | who waits, asleep | the others are notified all the same; it goes on being counted, which means only that a notification too many may be given, to nobody |
+/// | who waits, asleep | the others are notified all the same; it goes on being counted (below) |
 /// | who was notified, before it has the lock again | another who waited at that time gets the notification, at once |
 /// | who was notified, with the lock | the next to take the lock is told, as of any owner's death |
 /// | who notifies, half way | those whom it had notified get through; the kernel wakes them |
 /// | who has the lock, while one is to have it again | that one gets the guard as [`LockError::OwnerDied`](ipc_shm::LockError::OwnerDied), as from `lock` |
+///
+/// A waiter that was killed is never counted off, for a ticket in shared memory does not say whose it is, and one who was stopped must find its notification when it goes on. So a
+/// notification may be given that nobody takes, and stays; from then on each notification wakes all who wait, of whom the others sleep on: some microseconds for each, for as
+/// long as there is this condition. Where workers are killed all the time and many wait, a new condition now and then costs less, or a [`Queue`](crate::Queue) or
+/// [`CountingSemaphore`](crate::CountingSemaphore), which the dead cost nothing.
 ///
 /// Who waits uses no time of a CPU, and does not depend on a living process to be woken. "The kernel wakes" means within microseconds; before Linux 6.2, within 100 ms.
 #[derive(Clone, Serialize, Deserialize)]

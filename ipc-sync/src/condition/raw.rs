@@ -19,7 +19,8 @@
 //! turn), and a turn that is given back wakes the next.
 //!
 //! **Who has the turn and may take none of what is there** came after others who may, and has overtaken them. It steps aside: gives the turn back, and sleeps at the gate until something
-//! has changed. What was given for the dead alone lets everybody step aside for good; then each notification wakes all, until nobody waits.
+//! has changed. What was given for the dead alone lets everybody step aside for good; then each notification wakes all, and that does not end: the dead are never counted off, for
+//! nothing tells them from those who were stopped, and are owed what was given to them.
 //!
 //! | who dies | where | what follows |
 //! |---|---|---|

@@ -65,7 +65,8 @@ use raw::RawEvent;
 /// # In a signal handler
 ///
 /// [`set`](Event::set), [`clear`](Event::clear) and [`is_set`](Event::is_set) may be called in one, whatever it has interrupted, a `wait` on the same event included: they allocate nothing, take no
-/// lock, and leave what the interrupted operation had announced to the kernel as it was.
+/// lock, and leave what the interrupted operation had announced to the kernel as it was. If the process is killed in the handler, whoever waits for either of the two is woken; only where it had
+/// just taken or was about to free a lock, some instructions, who waits for the event learns of the set with the next one.
 ///
 /// # When a process dies
 ///
@@ -344,5 +345,32 @@ impl<'de> Deserialize<'de> for Event {
             return Err(serde::de::Error::custom("what came as an event's descriptor is none"));
         }
         Event::of(shared, bell).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(all(test, not(ipc_loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_forked_copy_counts_nobody_off() {
+        let event = Event::new().unwrap();
+        let counted = [(); 2].map(|()| event.shared.event.count());
+        // SAFETY: the copy drops what it has a copy of, and leaves by `_exit`.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            drop(counted);
+            // SAFETY: ends the copy, and nothing else.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child made above; the status is a local.
+        assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+        assert_eq!(status, 0);
+        assert!(event.shared.event.others_wait(), "one would not pass a wake-up on");
+        drop(counted);
+        assert!(!event.shared.event.others_wait());
     }
 }

@@ -22,6 +22,7 @@
 //! | who waits | before it counts itself off | it is counted for ever: each waiter makes a system call more when it is woken |
 
 use ipc_core::primitive::mutant;
+use ipc_core::primitive::process::Incarnation;
 use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::sync::atomic::Ordering::{Acquire, SeqCst};
 use ipc_core::primitive::sync::atomic::fence_after_update;
@@ -112,7 +113,7 @@ impl RawEvent {
             self.waiting.fetch_add(1, SeqCst);
         }
         fence_after_update();
-        Counted(self)
+        Counted(self, Incarnation::this())
     }
 
     pub(super) fn others_wait(&self) -> bool {
@@ -148,13 +149,13 @@ impl Began {
     }
 }
 
-/// One who is counted among those who may sleep.
-pub(super) struct Counted<'a>(&'a RawEvent);
+/// One who is counted among those who may sleep; in this process, and not in a forked copy of it.
+pub(super) struct Counted<'a>(&'a RawEvent, Incarnation);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         // A model's victim dies by unwinding, and does nothing any more.
-        if !(ipc_core::primitive::MODEL && std::thread::panicking()) {
+        if !(ipc_core::primitive::MODEL && std::thread::panicking()) && self.1.is_this() {
             self.0.waiting.fetch_sub(1, SeqCst);
         }
     }

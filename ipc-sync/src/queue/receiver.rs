@@ -69,7 +69,8 @@ impl<T: 'static> QueueReceiver<T> {
         self.end.room.log().is_closed()
     }
 
-    /// An item that this process got from a queue that can be [joined](crate::QueueBuilder::joinable) is done.
+    /// An item that this process got from a queue that can be [joined](crate::QueueBuilder::joinable) is done. A program that it executes instead of itself (`exec`)
+    /// still has the items that are not: who joins waits for that one.
     ///
     /// # Errors
     /// [`Error::Invalid`]: it has none that is not done; the queue cannot be joined.

@@ -6,7 +6,8 @@
 //! | who dies | who notices | what happens |
 //! |---|---|---|
 //! | who takes an item, after it was entered and before it left the queue | as below | it is still there, and counts as lost once |
-//! | who has items in its hands | who joins, within 100 ms | they are lost: who joins is told how many |
+//! | who has items in its hands | who joins, within 100 ms, also where it came before anybody had any | they are lost: who joins is told how many |
+//! | who notes what is lost, half way | who joins | it is told too many, perhaps |
 //! | who says that one is done, before it woke who joins | the kernel, or who joins within 100 ms | it is done |
 
 use ipc_core::primitive::sync::atomic::AtomicU64;
@@ -55,11 +56,19 @@ impl Tasks {
         let me = Here.this()?;
         for _ in 0..2 {
             let entered = self.locked(system, || {
-                let entry = match self.ledger.enter(&me)? {
-                    Entered::Before(entry) | Entered::Second(entry) | Entered::New(entry) => entry,
+                let (entry, is_new) = match self.ledger.enter(&me)? {
+                    Entered::Before(entry) => (entry, false),
+                    Entered::Second(entry) | Entered::New(entry) => (entry, true),
                     Entered::Full => return Ok(false),
                 };
-                entry.set(entry.count().saturating_add(items));
+                let take = || entry.set(entry.count().saturating_add(items));
+                if is_new {
+                    // Who joins has no entry itself, and has slept without an end while there was none.
+                    let change = || (true, (take(), self.changes.fetch_add(1, AcqRel)));
+                    gate::update(system, &self.gate, u32::MAX, change);
+                } else {
+                    take();
+                }
                 Ok(true)
             })?;
             if entered {
@@ -77,12 +86,13 @@ impl Tasks {
     pub(crate) fn done<S: System>(&self, system: &S) -> Result<()> {
         let me = Here.this()?;
         self.locked(system, || {
-            let entry = self.ledger.find(me.life).filter(|entry| entry.count() > 0);
-            let entry = entry.ok_or_else(|| {
+            let entry = self.ledger.find(me.life);
+            let entry = entry.and_then(|entry| Some((entry, entry.count().checked_sub(1)?)));
+            let (entry, left) = entry.ok_or_else(|| {
                 Error::invalid("one item done more", "this process has taken none that it is not done with")
             })?;
             gate::update(system, &self.gate, u32::MAX, || {
-                entry.set(entry.count() - 1);
+                entry.set(left);
                 (true, self.changes.fetch_add(1, AcqRel))
             });
             Ok(())

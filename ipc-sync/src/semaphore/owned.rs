@@ -385,12 +385,13 @@ macro_rules! semaphore {
 /// | one that has released, before it woke anybody | the kernel, at once | one who waits is woken |
 /// | who waits, or was just woken | the kernel, at once; the others, within 100 ms | the next one is woken |
 /// | a thread alone, its process lives | nobody need | its permits are the process's |
+/// | a program, its process executes another (`exec`) | nobody can | its permits stay the process's: release them before |
 ///
 /// Up to 120 processes may have permits at a time. Whoever waits while other processes use the semaphore wakes ten times a second for that, and one
 /// of them looks into /proc then. They must share a time namespace, by which they tell when a process started.
 ///
 /// A process that is stopped (`SIGSTOP`) in the middle of acquiring or releasing, some dozens of instructions, keeps the others from it; their time-outs
-/// hold.
+/// hold, and `try_…` gives up after a tenth of a second. [`release`](Semaphore::release), and the drop of a [`Permit`], wait until it goes on or is killed.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Semaphore(Raw);

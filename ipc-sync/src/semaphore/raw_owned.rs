@@ -135,13 +135,8 @@ impl RawSemaphore {
     ) -> Result<Option<bool>> {
         let mut cleared = false;
         loop {
-            let taken = locked(
-                system,
-                &self.lock,
-                patience(until),
-                || self.repair(system),
-                || self.take(system, me, permits),
-            )?;
+            let taken =
+                locked(system, &self.lock, until, || self.repair(system), || self.take(system, me, permits))?;
             match taken {
                 None => return Ok(None),
                 Some(Took::Yes) => return Ok(Some(true)),
@@ -262,7 +257,8 @@ impl RawSemaphore {
     #[inline]
     fn give<S: System>(&self, system: &S, me: &Person, permits: u32, of_others: bool) -> Result<()> {
         let mine = self.ledger.find(me.life);
-        let own = mine.map_or(0, Entry::count).min(permits);
+        let had = mine.map_or(0, Entry::count);
+        let own = had.min(permits);
         let permits = if of_others { permits } else { own };
         if own < permits {
             self.is_allowed(mine, permits, permits - own)?;
@@ -270,14 +266,14 @@ impl RawSemaphore {
         let total = self.total.load(Relaxed);
         gate::update(system, &self.gate, permits, || {
             if let Some(mine) = mine {
-                mine.set(mine.count() - own);
+                mine.set(had - own);
             }
             system.crash_point("semaphore: given back");
             if own < permits {
                 self.give_others(system, mine, permits - own);
             }
             let put = permits::put(&self.state, permits, total.max(self.total.load(Relaxed)));
-            (put.is_ok(), put)
+            (put.is_ok() && permits > 0, put)
         })
         .map_err(|_| broken())
     }
@@ -285,10 +281,10 @@ impl RawSemaphore {
     /// Whether `more` may be released than the caller has.
     #[cold]
     fn is_allowed(&self, mine: Option<&Entry>, permits: u32, more: u32) -> Result<()> {
-        let others = self.ledger.sum() - mine.map_or(0, |mine| mine.count().into());
-        let new = u64::from(more).saturating_sub(others);
-        let most = if self.bounded.load(Relaxed) == 0 { MAX_PERMITS } else { self.total.load(Relaxed) };
-        if u64::from(self.total.load(Relaxed)) + new > most.into() {
+        let new = u64::from(more).saturating_sub(self.ledger.sum_of_others(mine));
+        let total = self.total.load(Relaxed);
+        let most = if self.bounded.load(Relaxed) == 0 { MAX_PERMITS } else { total };
+        if u64::from(total) + new > most.into() {
             return Err(Error::too_many_permits(self.available(), permits, most));
         }
         Ok(())
@@ -298,10 +294,10 @@ impl RawSemaphore {
     #[cold]
     fn give_others<S: System>(&self, system: &S, mine: Option<&Entry>, mut permits: u32) {
         while permits > 0
-            && let Some(entry) = self.ledger.largest(mine)
+            && let Some((entry, count)) = self.ledger.largest(mine)
         {
-            let from = entry.count().min(permits);
-            entry.set(entry.count() - from);
+            let from = count.min(permits);
+            entry.set(count - from);
             system.crash_point("semaphore: given back for another");
             permits -= from;
         }
@@ -323,7 +319,7 @@ impl RawSemaphore {
             return Ok(0);
         }
         let clear = || self.clear_these(system, &dead);
-        let back = locked(system, &self.lock, patience(until), || self.repair(system), clear)?.unwrap_or(0);
+        let back = locked(system, &self.lock, until, || self.repair(system), clear)?.unwrap_or(0);
         self.bell.ring();
         Ok(back)
     }
@@ -331,11 +327,11 @@ impl RawSemaphore {
     /// With the lock.
     fn clear_these<S: System>(&self, system: &S, dead: &Dead) -> Result<u32> {
         let total = self.total.load(Relaxed);
-        let mut back = 0;
+        let mut back: u32 = 0;
         for one in dead {
             let put = gate::update(system, &self.gate, u32::MAX, || {
                 let had = self.ledger.clear(*one, || system.crash_point("semaphore: dead entry cleared"));
-                back += had;
+                back = back.saturating_add(had);
                 (true, permits::put(&self.state, had, total))
             });
             put.map_err(|_| broken())?;
@@ -364,11 +360,6 @@ impl RawSemaphore {
     pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
-}
-
-/// How long to wait for the lock: who does not want to wait for permits waits for those dozens of instructions all the same.
-fn patience(until: Until) -> Until {
-    if until == Until::Now { Until::Forever } else { until }
 }
 
 /// What an attempt has come to.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ipc_core::primitive::mutant;
+use ipc_core::primitive::process::Life;
 use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::sync::atomic::Ordering::SeqCst;
 use ipc_core::primitive::time::Until;
@@ -128,6 +129,33 @@ fn buried(dies_at: &'static str) -> bool {
 #[test]
 fn who_buries_dies_anywhere() {
     dies_at_each(&["barrier: undone", "barrier: dead party cleared"], 2, buried);
+}
+
+/// One has died, and another has its number by now: that one is told, as the last to come and as one who sleeps.
+fn a_number_is_used_again(parties: u32) {
+    let (kernel, town, some) = (Kernel::new(), Town::new(), barrier(parties));
+    assert!(town.run(&kernel, 4, "gate: marked", |thread, me| wait(&some, thread, me)).is_none());
+    let again = Life { pid: 4, started: 8 };
+    let told = town.run_as(&kernel, 1, again, "", |thread, me| wait(&some, thread, me)).unwrap();
+    assert!(matches!(told, Err(Error::BrokenBarrier)), "{told:?}");
+}
+
+#[test]
+fn one_whose_number_is_used_again() {
+    large(2, || a_number_is_used_again(2));
+    large(2, || a_number_is_used_again(3));
+}
+
+#[test]
+#[should_panic]
+fn mutant_a_process_is_its_number() {
+    mutant::with("a process is its number", || large(2, || a_number_is_used_again(2)));
+}
+
+#[test]
+#[should_panic]
+fn mutant_a_process_is_its_number_and_sleeps() {
+    mutant::with("a process is its number", || large(2, || a_number_is_used_again(3)));
 }
 
 /// A future at it, as its executor polls it: it has come; now it looks twice, and is dropped if it has not passed by then.

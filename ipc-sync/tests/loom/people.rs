@@ -16,7 +16,7 @@ use crate::kernel::{Died, Kernel, Thread};
 /// Who has died, as far as the system can tell.
 #[derive(Clone)]
 pub(crate) struct Town {
-    dead: Arc<Mutex<Vec<u32>>>,
+    dead: Arc<Mutex<Vec<Life>>>,
     time: Arc<AtomicU64>,
 }
 
@@ -52,7 +52,19 @@ impl Town {
         dies_at: &'static str,
         life: impl FnOnce(&Thread, &Citizen) -> T,
     ) -> Option<T> {
-        let me = Citizen { number, town: self.clone() };
+        self.run_as(kernel, number, Life { pid: number, started: 7 }, dies_at, life)
+    }
+
+    /// The same as this process, whose number another may have had.
+    pub(crate) fn run_as<T>(
+        &self,
+        kernel: &Arc<Kernel>,
+        number: u32,
+        process: Life,
+        dies_at: &'static str,
+        life: impl FnOnce(&Thread, &Citizen) -> T,
+    ) -> Option<T> {
+        let me = Citizen { process, town: self.clone() };
         let value = Thread::run(kernel, number, dies_at, |thread| {
             let end = catch_unwind(AssertUnwindSafe(|| life(thread, &me)));
             end.unwrap_or_else(|panic| {
@@ -64,7 +76,7 @@ impl Town {
             })
         });
         if value.is_none() {
-            self.dead.lock().push(number);
+            self.dead.lock().push(process);
             kernel.lives(-1);
         }
         value
@@ -73,17 +85,17 @@ impl Town {
 
 /// One of them.
 pub(crate) struct Citizen {
-    number: u32,
+    process: Life,
     town: Town,
 }
 
 impl People for Citizen {
     fn this(&self) -> Result<Person> {
-        Ok(Person { life: Life { pid: self.number, started: 7 }, clock: 1 })
+        Ok(Person { life: self.process, clock: 1 })
     }
 
     fn is_over(&self, life: Life) -> bool {
-        self.town.dead.lock().contains(&life.pid)
+        self.town.dead.lock().contains(&life)
     }
 
     /// Whenever one looks, much time has passed.
