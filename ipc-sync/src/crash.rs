@@ -66,34 +66,6 @@ pub const POINTS: &[&str] = &[
     "closer: receivers told",
 ];
 
-/// A point that is not in the list would never be hit by a test, and nobody would see it.
-#[cfg(all(test, feature = "crash-points"))]
-#[test]
-fn every_point_is_in_the_list() {
-    fn walk(directory: &std::path::Path, found: &mut Vec<String>) {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else {
-                let source = std::fs::read_to_string(&path).unwrap();
-                for call in ["crash_point(\"", "reached(\""] {
-                    let names = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
-                    found.extend(names.filter(|name| name.contains(": ")).map(str::to_owned));
-                }
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert!(found.len() >= POINTS.len() / 2, "they are looked for in the wrong way");
-    let unlisted: Vec<_> = found.iter().filter(|name| !POINTS.contains(&name.as_str())).collect();
-    assert!(unlisted.is_empty(), "{unlisted:?}");
-    // And the other way round: what nobody comes to cannot be tested.
-    let unused: Vec<_> = POINTS.iter().filter(|name| !found.iter().any(|found| found == *name)).collect();
-    assert!(unused.is_empty(), "{unused:?}");
-}
-
 /// Kills this process, if it is to die here.
 #[cfg(feature = "crash-points")]
 #[allow(dead_code, reason = "not all builds have a place")]
@@ -105,3 +77,37 @@ pub(crate) fn reached(name: &'static str) {
 #[inline(always)]
 #[allow(dead_code, reason = "not all builds have a place")]
 pub(crate) fn reached(_name: &'static str) {}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(feature = "crash-points")]
+
+    use super::POINTS;
+
+    /// A point that is not in the list would never be hit by a test, and nobody would see it.
+    #[test]
+    fn every_point_is_in_the_list() {
+        fn walk(directory: &std::path::Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else {
+                    let source = std::fs::read_to_string(&path).unwrap();
+                    for call in ["crash_point(\"", "reached(\""] {
+                        let names = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+                        found.extend(names.filter(|name| name.contains(": ")).map(str::to_owned));
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert!(found.len() >= POINTS.len() / 2, "they are looked for in the wrong way");
+        let unlisted: Vec<_> = found.iter().filter(|name| !POINTS.contains(&name.as_str())).collect();
+        assert!(unlisted.is_empty(), "{unlisted:?}");
+        // And the other way round: what nobody comes to cannot be tested.
+        let unused: Vec<_> = POINTS.iter().filter(|name| !found.iter().any(|found| found == *name)).collect();
+        assert!(unused.is_empty(), "{unused:?}");
+    }
+}

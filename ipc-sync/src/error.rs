@@ -84,6 +84,9 @@ impl Error {
     }
 
     /// Whether the time was over, or there was none to wait (`try_…`).
+    ///
+    /// [`BrokenBarrier`](Error::BrokenBarrier) is no such: whoever's time is over at a barrier has broken it for all, and gets the error that all get, as in Python. Whose
+    /// time it was, tells that one's clock.
     pub fn is_timed_out(&self) -> bool {
         match self {
             Error::Full | Error::Memory(ipc_shm::Error::TimedOut | ipc_shm::Error::WouldBlock) => true,

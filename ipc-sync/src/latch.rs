@@ -158,11 +158,13 @@ impl Latch {
     }
 
     /// As [`wait`](Latch::wait), at most for `timeout`; `false`: it is not open.
+    #[must_use = "whether it is open"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.wait_until(Until::after(timeout))
     }
 
     /// As [`wait`](Latch::wait), at most until `deadline`; `false`: it is not open.
+    #[must_use = "whether it is open"]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Until::Deadline(deadline))
     }
@@ -186,6 +188,30 @@ impl Latch {
     pub fn arrive_and_wait(&self) {
         self.count_down(1);
         self.wait();
+    }
+
+    /// Makes one step, and waits until it is open, at most for `timeout`; `false`: it is not open. The step is made all the same.
+    #[must_use = "whether it is open"]
+    pub fn arrive_and_wait_timeout(&self, timeout: Duration) -> bool {
+        let until = Until::after(timeout);
+        self.count_down(1);
+        self.wait_until(until)
+    }
+
+    /// Makes one step, and waits until it is open, at most until `deadline`; `false`: it is not open. The step is made all the same.
+    #[must_use = "whether it is open"]
+    pub fn arrive_and_wait_deadline(&self, deadline: Instant) -> bool {
+        self.count_down(1);
+        self.wait_deadline(deadline)
+    }
+
+    /// Makes one step, when it is first polled, and waits until it is open, in any executor. Dropped after that it leaves the step.
+    ///
+    /// # Errors
+    /// The system has no thread or no descriptor to wait with.
+    pub async fn arrive_and_wait_async(&self) -> Result<()> {
+        self.count_down(1);
+        self.wait_async().await
     }
 
     /// The segment that it stands in: its own, or that of its arena.

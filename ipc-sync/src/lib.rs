@@ -46,15 +46,17 @@
 //! | [`Barrier`], [`BarrierWaitResult`] | all wait until the last has come, asleep or in an executor |
 //! | [`Latch`] | a count that goes down once |
 //! | [`OnceLock`] | a value that is set once, and then read without a lock; who was to make it and dies leaves that to the next |
-//! | [`select()`], [`select_deadline`], [`Waitable`] | waiting for many of these at once, and for connections and children |
+//! | [`select()`], [`select_deadline`], [`Waitable`] | waiting for many queues, rings and events at once, and for connections and children |
 //! | [`Error`], [`Result`] | what can go wrong |
 //! | [`raw`], [`gate`] | the primitives for memory of one's own; how to sleep until something changes |
 //!
 //! All but permits, loans and the like are handles that travel in arguments, results and messages of `ipc-core`, and inside each other's items, and are then handles on the same;
 //! an end of a ring moves instead. Programs that were built apart share them, too (`examples/share_server.rs`).
 //!
-//! Whatever waits does so in four ways: `wait`, `try_…` where that makes sense, `wait_timeout` and `wait_deadline`, by the monotonic clock; and where the method has a twin that ends in `_async`, as
-//! a future in any runtime.
+//! Whatever waits for other processes' work does so in four ways: `wait`, `try_…` where that makes sense, `wait_timeout` and `wait_deadline`, by the monotonic clock; and where the method has a twin
+//! that ends in `_async`, as a future in any runtime. What waits for a moment in another's call alone has one: `close`, `discard`, `release`, `notify_one` and their like; and so have [`OnceLock::set`] and
+//! [`get_or_init`](OnceLock::get_or_init), which wait for whoever is making the value: [`OnceLock::wait_timeout`] waits without making it. What takes many items as bytes (`put_many_bytes`,
+//! `get_many_into`) waits plainly or with a time-out.
 //!
 //! # When a process dies
 //!

@@ -15,7 +15,7 @@ use ipc_core::primitive::time::Until;
 
 use crate::lifeline::LOOK;
 use crate::queue::{QueueReceiver, QueueSender};
-use crate::{Pollable, Queue, Result};
+use crate::{Event, Pollable, Queue, Result};
 
 /// What [`select`] can wait for.
 pub trait Waitable {
@@ -56,6 +56,17 @@ impl<T: 'static> Waitable for Queue<T> {
 
     fn is_ready(&self) -> bool {
         self.half().is_ready()
+    }
+}
+
+/// It is set. One in an arena has no descriptor: it is looked at ten times a second.
+impl Waitable for Event {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.poll_or_look()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready_to_poll()
     }
 }
 
@@ -116,10 +127,9 @@ as_it_is_read! {
 ///     stop.set();
 /// }, (jobs.clone(), stop.clone()))?;
 ///
-/// let stopped = stop.pollable()?;
 /// let (mut sum, mut over) = (0, false);
 /// while !over {
-///     for ready in select(&[&jobs, &stopped], None)? {
+///     for ready in select(&[&jobs, &stop], None)? {
 ///         match ready {
 ///             0 => sum += jobs.try_get()?.unwrap_or(0),
 ///             _ => over = true,

@@ -22,7 +22,7 @@ const WAITERS: usize = 3;
 type Wide = [u64; 32];
 
 fn set(once: OnceLock<Wide>, value: u64) -> bool {
-    once.set([value; 32]).unwrap()
+    once.set([value; 32]).unwrap().is_ok()
 }
 
 /// So many who wait for it, and sleep, or have died on the way.

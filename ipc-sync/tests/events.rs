@@ -134,7 +134,7 @@ fn a_handler_interrupts_operations_at_gates() {
             drop(std::hint::black_box(vec![turn; 3]));
             if turn % 16 == 0 {
                 event.clear();
-                event.wait_timeout(Duration::from_micros(20));
+                let _ = event.wait_timeout(Duration::from_micros(20));
             }
             turn += 1;
         }

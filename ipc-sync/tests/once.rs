@@ -46,7 +46,7 @@ fn one_of_many_makes_it() {
             children.into_iter().for_each(|child| assert_eq!(child.join().unwrap(), value));
             assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 1);
             assert!(value[0] != 0 && value == [value[0]; 32]);
-            assert!(!once.set([9; 32]).unwrap());
+            assert_eq!(once.set([9; 32]).unwrap(), Err([9; 32]));
             assert_eq!(once.get(), Some(&value));
         }
     }
@@ -108,7 +108,7 @@ fn a_copy_forked_while_it_is_made_sets_nothing() {
             // SAFETY: waits for the child made above; the status is a local.
             assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
             assert_eq!(status, 0, "the copy was not told, or has set it");
-            let next = spawn(|once: OnceLock<u64>| once.set(2).unwrap(), (once.clone(),)).unwrap();
+            let next = spawn(|once: OnceLock<u64>| once.set(2).unwrap().is_ok(), (once.clone(),)).unwrap();
             assert!(wait_until(GENEROUS, || sleeps(next.pid())), "the copy has freed the lock");
             other = Some(next);
             1
@@ -156,7 +156,7 @@ fn waits_and_futures_get_the_value() {
         assert_eq!(once.wait_deadline(Instant::now() + Duration::from_millis(20)), None);
         std::thread::scope(|scope| {
             let mine = scope.spawn(|| *block_on(once.wait_async()).unwrap());
-            assert!(once.set([3; 32]).unwrap());
+            assert!(once.set([3; 32]).unwrap().is_ok());
             assert_eq!(mine.join().unwrap(), [3; 32]);
         });
         assert_eq!(sleeper.join().unwrap(), [3; 32]);
@@ -168,7 +168,7 @@ fn waits_and_futures_get_the_value() {
 fn another_type_is_refused() {
     let _leaks = leaks();
     let once = OnceLock::<u64>::new().unwrap();
-    once.set(1).unwrap();
+    once.set(1).unwrap().unwrap();
     let segment: Segment = once.segment().clone();
     assert!(OnceLock::<i64>::try_from(segment.clone()).is_err());
     assert!(OnceLock::<[u64; 2]>::try_from(segment.clone()).is_err());

@@ -147,7 +147,7 @@ impl Barrier {
     /// As [`wait`](Barrier::wait), at most for `timeout`, which breaks the barrier for all.
     ///
     /// # Errors
-    /// As [`wait`](Barrier::wait); [`Error::BrokenBarrier`] also when the time is over.
+    /// As [`wait`](Barrier::wait); [`Error::BrokenBarrier`] also when the time is over ([`is_timed_out`](Error::is_timed_out) does not say so).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<BarrierWaitResult> {
         self.pass(Until::after(timeout), None::<fn()>)
     }

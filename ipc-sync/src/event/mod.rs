@@ -20,9 +20,9 @@
 use std::fmt;
 use std::future::Future;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipc_core::ready;
@@ -156,11 +156,13 @@ impl Event {
     }
 
     /// As [`wait`](Event::wait), at most for `timeout`; `false`: it was not set in that time.
+    #[must_use = "whether it was set"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.wait_until(if timeout.is_zero() { Until::Now } else { Until::after(timeout) })
     }
 
     /// As [`wait`](Event::wait), at most until `deadline`; `false`: it was not set by then.
+    #[must_use = "whether it was set"]
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Until::Deadline(deadline))
     }
@@ -235,6 +237,26 @@ impl Event {
         Ok(Pollable { event: self, bell })
     }
 
+    /// What `select` polls: the descriptor, or where there is none one that never becomes readable, so that it looks again by its clock.
+    pub(crate) fn poll_or_look(&self) -> BorrowedFd<'_> {
+        static QUIET: OnceLock<Option<OwnedFd>> = OnceLock::new();
+        match self.pollable() {
+            Ok(pollable) => pollable.bell.as_fd(),
+            Err(_) => match QUIET.get_or_init(|| bell::make().ok()) {
+                Some(quiet) => quiet.as_fd(),
+                // No descriptor is left. A segment is readable at any time: it looks again and again.
+                None => self.segment().as_fd(),
+            },
+        }
+    }
+
+    /// Whether it is set, for who polls what there is to poll.
+    pub(crate) fn is_ready_to_poll(&self) -> bool {
+        let set = self.is_set();
+        self.settle();
+        set
+    }
+
     /// Brings the descriptor in step with the flag.
     #[inline]
     fn settle(&self) {
@@ -279,9 +301,7 @@ pub struct Pollable<'a> {
 impl Pollable<'_> {
     /// Whether the event is set, at this moment; if the descriptor says otherwise, because one died between the two, it is brought in step.
     pub fn is_set(&self) -> bool {
-        let set = self.event.is_set();
-        self.event.settle();
-        set
+        self.event.is_ready_to_poll()
     }
 }
 

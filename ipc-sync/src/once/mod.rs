@@ -90,20 +90,21 @@ impl<T: Pod + Send + Sync> OnceLock<T> {
         self.raw.get()
     }
 
-    /// Sets it; `false`: it was set already, and stays as it was. Where another is about to set it, this waits until that one has, or has died of it.
+    /// Sets it; if it was set already, it stays as it was, and the value comes back, as from std's. Where another is about to set it, this waits until that one has, or
+    /// has died of it.
     ///
     /// ```
     /// let once = ipc_sync::OnceLock::new()?;
-    /// assert!(once.set(1)?);
-    /// assert!(!once.set(2)?);
+    /// assert_eq!(once.set(1)?, Ok(()));
+    /// assert_eq!(once.set(2)?, Err(2));
     /// assert_eq!(once.get(), Some(&1));
     /// # Ok::<(), ipc_sync::Error>(())
     /// ```
     ///
     /// # Errors
     /// As [`get_or_init`](OnceLock::get_or_init).
-    pub fn set(&self, value: T) -> Result<bool> {
-        self.set_with(|| value)
+    pub fn set(&self, value: T) -> Result<std::result::Result<(), T>> {
+        Ok(if self.set_with(|| value)? { Ok(()) } else { Err(value) })
     }
 
     /// The value; if it is not set, it is set to what `make` gives first. Of all who come at once one is called, and the others wait for that; if it dies of it or panics, another is.

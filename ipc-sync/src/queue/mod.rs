@@ -193,6 +193,14 @@ impl<T: 'static> Queue<T> {
         self.sender.join_timeout(timeout)
     }
 
+    /// As [`QueueSender::join_deadline`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join_deadline(&self, deadline: Instant) -> Result<bool> {
+        self.sender.join_deadline(deadline)
+    }
+
     /// How many items there are at this moment. Python's `qsize`.
     pub fn len(&self) -> usize {
         self.sender.len()
@@ -255,6 +263,38 @@ impl<T: Serialize + 'static> Queue<T> {
         self.sender.put_many(values)
     }
 
+    /// As [`QueueSender::try_put_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.sender.try_put_many(values)
+    }
+
+    /// As [`QueueSender::put_many_timeout`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_many_timeout(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.sender.put_many_timeout(values, timeout)
+    }
+
+    /// As [`QueueSender::put_many_deadline`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_many_deadline(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        deadline: Instant,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.sender.put_many_deadline(values, deadline)
+    }
+
     /// As [`QueueSender::put_async`].
     ///
     /// # Errors
@@ -311,6 +351,22 @@ impl<T: DeserializeOwned + 'static> Queue<T> {
     /// As there.
     pub fn try_get_many(&self, most: usize) -> Result<Vec<T>> {
         self.receiver.try_get_many(most)
+    }
+
+    /// As [`QueueReceiver::get_many_timeout`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_many_timeout(&self, most: usize, timeout: Duration) -> Result<Vec<T>> {
+        self.receiver.get_many_timeout(most, timeout)
+    }
+
+    /// As [`QueueReceiver::get_many_deadline`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_many_deadline(&self, most: usize, deadline: Instant) -> Result<Vec<T>> {
+        self.receiver.get_many_deadline(most, deadline)
     }
 
     /// As [`QueueReceiver::get_async`].
