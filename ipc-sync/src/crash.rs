@@ -78,9 +78,8 @@ pub(crate) fn reached(name: &'static str) {
 #[allow(dead_code, reason = "not all builds have a place")]
 pub(crate) fn reached(_name: &'static str) {}
 
-#[cfg(test)]
+#[cfg(all(test, feature = "crash-points"))]
 mod tests {
-    #![cfg(feature = "crash-points")]
 
     use super::POINTS;
 
