@@ -372,6 +372,10 @@ impl Builder {
             }
         };
         crash_point!("parent: newborn taken");
+        // While it waits to be told: what is done is not to be reported, and nobody waits for the report. What fails is left to it, which says why.
+        if self.setup.pin(newborn.pid) {
+            setup.affinity = None;
+        }
         let acknowledge = !self.setup.is_empty() || !self.descriptors.is_empty();
         merge(&mut setup, self.setup);
 

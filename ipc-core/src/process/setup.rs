@@ -23,7 +23,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::Mode;
-use rustix::process::{chdir, setpriority_process, umask};
+use rustix::process::{Pid, chdir, setpriority_process, umask};
 use rustix::thread::{CpuSet, sched_setaffinity, set_name};
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,18 @@ impl Setup {
         asked.into_iter().find_map(|(asked, what)| asked.then_some(what))
     }
 
+    /// Pins a process that does nothing yet, and has one thread, to the processors of this setup, which is done then; `false` if it was not.
+    pub(crate) fn pin(&mut self, pid: u32) -> bool {
+        let done = self.affinity.as_deref().and_then(set_of).is_some_and(|set| {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            pid.is_some_and(|pid| sched_setaffinity(Some(pid), &set).is_ok())
+        });
+        if done {
+            self.affinity = None;
+        }
+        done
+    }
+
     /// Refuses what the system would not refuse but take for something else: a user of -1 is "leave it as it is" to setresuid(2),
     /// nice values and umasks are cut until they fit; and what it would refuse without a word about what is wrong with it.
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -200,15 +212,20 @@ fn pin(processors: &[u32]) -> Result<(), Failed> {
         let allowed = allowed().map(|list| format!(" (allowed here: {list})")).unwrap_or_default();
         format!("pin to the processors {processors:?}{allowed}")
     };
+    match set_of(processors) {
+        Some(set) => step(sched_setaffinity(None, &set), text),
+        None => Err(Failed { step: text(), errno: libc::EINVAL }),
+    }
+}
+
+/// `None`: no processor has such a number.
+fn set_of(processors: &[u32]) -> Option<CpuSet> {
     let mut set = CpuSet::new();
     for processor in processors {
-        let processor = usize::try_from(*processor).unwrap_or(usize::MAX);
-        if processor >= CpuSet::MAX_CPU {
-            return Err(Failed { step: text(), errno: libc::EINVAL });
-        }
+        let processor = usize::try_from(*processor).ok().filter(|processor| *processor < CpuSet::MAX_CPU)?;
         set.set(processor);
     }
-    step(sched_setaffinity(None, &set), text)
+    Some(set)
 }
 
 /// The processors that this thread could be pinned to, as the kernel lists them: `0-3,8`. It is pinned to them by that: for a child that
