@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Child, Context, Signal};
 use ipc_shm::Segment;
+use ipc_shm::raw::RawLock;
 use ipc_sync::raw::{Here, People};
 use ipc_sync::{Barrier, Error, Semaphore};
 use ipc_testkit::{GENEROUS, leaks, wait_until};
@@ -29,15 +30,20 @@ fn write_over(segment: Segment, at: usize) {
     }
 }
 
-/// One that writes over what this process has of something.
-fn scribbler(segment: &Segment) -> Child<()> {
+/// Where it stands how much this process has of something, which it has used.
+fn count_of_mine(segment: &Segment) -> usize {
     let life = Here.this().unwrap().life;
     let started = [life.started as u32, (life.started >> 32) as u32];
     let is_mine = |entry: &[AtomicU32]| {
         let entry: Vec<u32> = entry.iter().map(|word| word.load(Relaxed)).collect();
         entry[0] == life.pid && entry[2..] == started
     };
-    let at = words(segment).windows(4).position(is_mine).unwrap() + 1;
+    words(segment).windows(4).position(is_mine).unwrap() + 1
+}
+
+/// One that writes over that.
+fn scribbler(segment: &Segment) -> Child<()> {
+    let at = count_of_mine(segment);
     // It ends with this process, also where a test fails.
     let child = Context::exec().builder().daemon(true).spawn(write_over, (segment.clone(), at)).unwrap();
     assert!(wait_until(GENEROUS, || words(segment)[at].load(Relaxed) == u32::MAX), "it does not begin");
@@ -84,8 +90,11 @@ fn a_barrier_goes_on() {
     alone.reset().unwrap();
 }
 
-/// Where the lock inside stands, of a semaphore and of a barrier: behind the header, numbers and the gate.
-const LOCK: usize = (128 + 24 + 40) / 4;
+/// The word of the lock inside: before the ledger, of which this process has the first entry, behind four numbers of 64 bits.
+fn lock_of(segment: &Segment) -> &AtomicU32 {
+    let entry = count_of_mine(segment) - 1;
+    &words(segment)[entry - 4 * 2 - size_of::<RawLock>() / 4]
+}
 
 fn stay() {
     loop {
@@ -99,7 +108,9 @@ fn who_does_not_wait_gives_up_beside_one_who_is_stopped() {
     let _leaks = leaks();
     let (semaphore, barrier) = (Semaphore::new(1).unwrap(), Barrier::new(1).unwrap());
     let owner = Context::exec().builder().daemon(true).spawn(stay, ()).unwrap();
-    let locks = [semaphore.segment(), barrier.segment()].map(|segment| &words(segment)[LOCK]);
+    drop(semaphore.acquire().unwrap());
+    barrier.wait().unwrap();
+    let locks = [semaphore.segment(), barrier.segment()].map(lock_of);
     for lock in locks {
         assert_eq!(lock.swap(owner.pid(), Relaxed), 0);
     }

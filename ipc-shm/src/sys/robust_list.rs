@@ -302,15 +302,16 @@ impl Thread {
     #[inline]
     pub(crate) fn announce_first(&self, node: &Node) -> Option<Announced> {
         let head = self.head();
-        let none =
-            self.held.newest() == head.entry() && head.next.load(Relaxed) == self.held.anchor().entry();
-        (none && self.is_current()).then(|| head.announce(node))
+        let none = self.is_current()
+            && self.held.newest() == head.entry()
+            && head.next.load(Relaxed) == self.held.anchor().entry();
+        none.then(|| head.announce(node))
     }
 
     /// Announces a node if it is the only lock that the thread holds.
     #[inline]
     pub(crate) fn announce_only(&self, node: &Node) -> Option<Announced> {
-        (self.held.holds_only(node.entry()) && self.is_current()).then(|| self.head().announce(node))
+        (self.is_current() && self.held.holds_only(node.entry())).then(|| self.head().announce(node))
     }
 
     #[inline]

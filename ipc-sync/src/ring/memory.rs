@@ -2,7 +2,7 @@
 //!
 //! All of the ring's unsafe code is here. The bytes of a line are written and read by whom the protocol lets: the sender from [`room`](RawRing::room) to
 //! publishing, the receiver from there until it gives them back. The other side's process may be corrupted and write at any time; so what is decoded is
-//! copied out first, and only who asks for a message in place ([`slice`](Memory::slice)) relies on the other side.
+//! copied out first (as [`Shared`] copies, whatever others do there), and only who asks for a message in place ([`slice`](Memory::slice)) relies on the other side.
 
 use std::ptr::NonNull;
 
@@ -105,14 +105,18 @@ impl Memory {
         Ok(unsafe { self.items.add(self.lines / 8 + line) }.cast().as_ptr())
     }
 
+    /// Where a line's bytes begin among the items, if so many are there from it on.
+    #[inline(always)]
+    fn at(&self, line: usize, len: usize) -> Result<usize> {
+        self.place(line, len)?;
+        Ok((self.lines / 8 + line) * LINE)
+    }
+
     /// Writes into lines that are this sender's.
     #[inline(always)]
     pub(super) fn write(&self, line: usize, bytes: &[u8]) -> Result<()> {
-        let place = self.place(line, bytes.len())?;
-        // SAFETY: the place is mapped and long enough, and made of atomics, so it may be written through a shared reference; nothing of this program
-        // looks at it meanwhile, for there is one sender, and the receiver has not been told (`travel.rs` says why there is one).
-        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(())
+        let written = self.shared.write(self.at(line, bytes.len())?, bytes);
+        if written { Ok(()) } else { Err(beyond(line, bytes.len())) }
     }
 
     /// A line will be written soon, and the next one.
@@ -126,25 +130,15 @@ impl Memory {
     /// Reads lines that are this receiver's.
     #[inline(always)]
     pub(super) fn read(&self, line: usize, into: &mut [u8]) -> Result<()> {
-        let place = self.place(line, into.len())?;
-        // SAFETY: as in `write`: there is one receiver, and the sender does not write here before it has them back. If it does all the same, from
-        // another process, the bytes are some or others.
-        unsafe { place.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
-        Ok(())
+        let read = self.shared.read(self.at(line, into.len())?, into);
+        if read { Ok(()) } else { Err(beyond(line, into.len())) }
     }
 
     /// Reads them to the end of a vector.
     #[inline(always)]
     pub(super) fn append(&self, line: usize, len: usize, to: &mut Vec<u8>) -> Result<()> {
-        let place = self.place(line, len)?;
-        to.reserve(len);
-        // SAFETY: as in `read`; the vector has room for so many, and they are written before they are counted.
-        unsafe {
-            let end = to.as_mut_ptr().add(to.len());
-            place.copy_to_nonoverlapping(end, len);
-            to.set_len(to.len() + len);
-        }
-        Ok(())
+        let read = self.shared.append(self.at(line, len)?, len, to);
+        if read { Ok(()) } else { Err(beyond(line, len)) }
     }
 
     /// Bytes in place, aligned to 64.
