@@ -140,8 +140,10 @@ impl<T: Message> Child<T> {
     }
 
     fn receive(&self, deadline: Option<Instant>) -> Result<Option<T>> {
+        let mail = self.life.take_mail(deadline)?;
+        // Not before: whoever wants the value alone waits for the child, and the server may be on its processor.
         self.life.renew_spare();
-        self.life.take_mail(deadline)?.map(|delivery| self.open(delivery)).transpose()
+        mail.map(|delivery| self.open(delivery)).transpose()
     }
 
     fn finish(&self, deadline: Option<Instant>) -> Result<Option<T>> {
@@ -382,7 +384,7 @@ pub(super) fn describe(kind: &str, life: &Life, f: &mut fmt::Formatter<'_>) -> f
 const DRAIN: Duration = Duration::from_secs(1);
 
 impl Life {
-    /// Has the fork server make the next spare, while this process waits for a child anyway.
+    /// Has the fork server make the next spare, while this process waits for a child's end anyway, or has its value.
     pub(crate) fn renew_spare(&self) {
         if let Some(server) = self.server.as_ref().and_then(Weak::upgrade) {
             server.renew();
