@@ -156,17 +156,36 @@ impl System for Bare {
     }
 }
 
-/// Wakes one who sleeps on an announced word, if that has no owner; whether it has none.
+/// Wakes one who sleeps on an announced word, unless that has an owner; whether it has none.
 #[cold]
 fn wake_behind(entry: usize) -> bool {
-    let word = entry.wrapping_sub(ENTRY) as *const AtomicU32;
-    // SAFETY: what this thread has announced is mapped until that is retracted, a node or a mutex of glibc's, both with a word there.
-    let word = unsafe { &*word };
-    let free = word.load(Relaxed) & libc::FUTEX_TID_MASK == 0;
+    let word = entry.wrapping_sub(ENTRY);
+    let free = peek(word).is_none_or(|word| word & libc::FUTEX_TID_MASK == 0);
     if free {
-        wake(word, 1);
+        // SAFETY: the kernel compares the address with those of who waits, and touches nothing; where nothing is mapped, it says so. Who is woken for no
+        // reason looks, and sleeps again.
+        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1) };
     }
     free
+}
+
+/// The word at an address, which may be none: glibc leaves a robust mutex announced when the time of who waited for it was over, and that mutex may be long gone.
+fn peek(address: usize) -> Option<u32> {
+    let mut word = 0_u32;
+    let local = libc::iovec { iov_base: ptr::from_mut(&mut word).cast(), iov_len: size_of::<u32>() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: size_of::<u32>() };
+    // SAFETY: the kernel writes four bytes to a local, and where it cannot read them, nothing.
+    let read = unsafe {
+        libc::process_vm_readv(
+            std::process::id() as libc::pid_t,
+            &raw const local,
+            1,
+            &raw const remote,
+            1,
+            0,
+        )
+    };
+    (read == size_of::<u32>() as isize).then_some(word)
 }
 
 fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {

@@ -145,7 +145,7 @@ pub(crate) fn nap(times: u32, until: Until) {
 }
 
 pub(crate) fn wake(word: *const u32, most: u32) -> usize {
-    // SAFETY: the kernel compares the address with those of who waits, and touches nothing.
+    // SAFETY: the kernel compares the address with those of who waits, and touches nothing; where nothing is mapped, it says so (EFAULT).
     let woken = unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, most.min(i32::MAX as u32)) };
     usize::try_from(woken).unwrap_or(0)
 }
