@@ -105,6 +105,8 @@ use ipc_core::primitive::time::Until;
 
 pub use crate::lock::system::{Node, System, WAITERS, Woken};
 use crate::sys::robust_list::Thread;
+#[doc(hidden)]
+pub use crate::sys::robust_list::is_over;
 use crate::{Error, Result};
 
 /// The calling thread and its kernel, for the functions here and for [`raw`](crate::raw)'s algorithms. It stays on its thread.

@@ -445,6 +445,13 @@ fn given_back_for_a_while_and_taken_again() {
     assert!(Context::exec().spawn(free, (lock.clone(),)).unwrap().join().unwrap());
     let inner = released.relock().unwrap();
     assert_eq!(lock.depth(), 2);
+    // What was taken meanwhile counts, too.
+    let released = inner.release();
+    let meanwhile = lock.lock().unwrap();
+    let inner = released.relock().unwrap();
+    assert_eq!(lock.depth(), 3);
+    drop(meanwhile);
+    assert!(lock.depth() == 2 && !Context::exec().spawn(free, (lock.clone(),)).unwrap().join().unwrap());
     let released = inner.release();
     let die = |lock: RLock| -> () {
         let _guard = lock.lock().unwrap();

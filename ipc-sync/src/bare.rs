@@ -9,8 +9,8 @@
 //!
 //! | what the handler finds announced | while it runs | if it is killed |
 //! |---|---|---|
-//! | a gate, or a lock that nobody has | one who sleeps there is woken at once, and the handler's gate is announced | who sleeps at the handler's gate is woken |
-//! | a lock that somebody has, perhaps this thread, and not in its list yet | that stays announced | the lock is freed; who sleeps at the handler's gate is not woken if it dies between its change and its wake |
+//! | a gate, or a lock that this thread has not | one who sleeps there is woken at once, and the handler's gate is announced | who sleeps at the handler's gate is woken |
+//! | a lock that this thread has, and perhaps not in its list | that stays announced | the lock is freed; who sleeps at the handler's gate is not woken if it dies between its change and its wake |
 //!
 //! It also serves who may not enter any more, in a sandbox: a sleep here looks again after 100 ms.
 
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use ipc_core::primitive::sync::atomic::AtomicU32;
 use ipc_core::primitive::time::Until;
-use ipc_shm::gate::{Node, State, System, WAITERS, Woken};
+use ipc_shm::gate::{Node, State, System, WAITERS, Woken, is_over};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
@@ -78,7 +78,8 @@ impl Bare {
     }
 }
 
-impl System for Bare {
+// SAFETY: it has no room for a lock, so none is taken.
+unsafe impl System for Bare {
     type Announced = usize;
 
     fn thread(&self) -> u32 {
@@ -93,7 +94,8 @@ impl System for Bare {
     fn announce(&self, node: &Node) -> usize {
         let Some(pending) = self.pending() else { return 0 };
         let before = pending.load(Relaxed);
-        if before != 0 && !wake_behind(before) {
+        // SAFETY: gettid cannot fail, and takes nothing.
+        if before != 0 && !is_over(before, unsafe { libc::gettid() } as u32) {
             return before;
         }
         pending.store(ptr::from_ref(&node.word) as usize + ENTRY, Relaxed);
@@ -154,38 +156,6 @@ impl System for Bare {
     fn crash_point(&self, name: &'static str) {
         crate::crash::reached(name);
     }
-}
-
-/// Wakes one who sleeps on an announced word, unless that has an owner; whether it has none.
-#[cold]
-fn wake_behind(entry: usize) -> bool {
-    let word = entry.wrapping_sub(ENTRY);
-    let free = peek(word).is_none_or(|word| word & libc::FUTEX_TID_MASK == 0);
-    if free {
-        // SAFETY: the kernel compares the address with those of who waits, and touches nothing; where nothing is mapped, it says so. Who is woken for no
-        // reason looks, and sleeps again.
-        unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1) };
-    }
-    free
-}
-
-/// The word at an address, which may be none: glibc leaves a robust mutex announced when the time of who waited for it was over, and that mutex may be long gone.
-fn peek(address: usize) -> Option<u32> {
-    let mut word = 0_u32;
-    let local = libc::iovec { iov_base: ptr::from_mut(&mut word).cast(), iov_len: size_of::<u32>() };
-    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: size_of::<u32>() };
-    // SAFETY: the kernel writes four bytes to a local, and where it cannot read them, nothing.
-    let read = unsafe {
-        libc::process_vm_readv(
-            std::process::id() as libc::pid_t,
-            &raw const local,
-            1,
-            &raw const remote,
-            1,
-            0,
-        )
-    };
-    (read == size_of::<u32>() as isize).then_some(word)
 }
 
 fn sleep(word: &AtomicU32, expected: u32, until: Until) -> Woken {

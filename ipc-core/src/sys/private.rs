@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::descriptor::move_off;
+use super::incarnation::Incarnation;
 
 static OPEN: Mutex<Open> = Mutex::new(Open { marks: BTreeMap::new(), last: 0 });
 
@@ -34,12 +35,15 @@ struct Mark {
     mark: u64,
     /// Whether a copy that runs a closure may have it by that.
     captured: bool,
+    /// Whose it is: that of who made it, or of the copy whose closure captured it.
+    of: Incarnation,
 }
 
 impl Open {
     fn enter(&mut self, descriptor: OwnedFd, captured: bool) -> Private {
         self.last += 1;
-        self.marks.insert(descriptor.as_raw_fd(), Mark { mark: self.last, captured });
+        self.marks
+            .insert(descriptor.as_raw_fd(), Mark { mark: self.last, captured, of: Incarnation::this() });
         Private(Some((descriptor, self.last)))
     }
 
@@ -91,19 +95,21 @@ fn enter(descriptor: OwnedFd, captured: bool) -> Private {
 /// open by chance.
 ///
 /// The child of a `Context::fork` has `/dev/null` in its place, for it has what came in its arguments; that of a `Builder::fork`, too, but for what its
-/// closure captured. So the value that has it asks, in its `drop`, whether it is [left to a copy](Tie::is_left_to_a_copy).
+/// closure captured. So the value that has it asks, in its `drop`, whether this is [its end](Tie::ends_here).
 #[derive(Debug)]
 pub struct Tie(Private);
 
 impl Tie {
-    /// For the `drop` of what has it: whether that is the original of what a forked child's closure captured. It is the child's now, and has not come
-    /// to its end.
-    pub fn is_left_to_a_copy(&self) -> bool {
+    /// For the `drop` of what has it: whether it comes to its end by that. Not the original of what a forked child's closure captured, which is the child's now;
+    /// nor a copy in a process that was forked otherwise, by fork(2) say, which has it beside its parent.
+    pub fn ends_here(&self) -> bool {
+        let number = self.as_fd().as_raw_fd();
         let note = |left: &RefCell<Option<Vec<RawFd>>>| {
-            left.borrow_mut().as_mut().map(|left| left.push(self.as_fd().as_raw_fd())).is_some()
+            left.borrow_mut().as_mut().map(|left| left.push(number)).is_some()
         };
         // A thread that ends leaves nothing to copies.
-        LEFT.try_with(note).unwrap_or(false)
+        let is_left = LEFT.try_with(note).unwrap_or(false);
+        !is_left && open().marks.get(&number).is_some_and(|entry| entry.of.is_this())
     }
 }
 
@@ -125,7 +131,12 @@ pub(crate) fn leave_to_a_copy<T>(original: T) -> Vec<RawFd> {
 
 /// In a copy that runs a closure: it has these ties, and no others.
 pub(crate) fn keep_only(kept: &[RawFd]) -> io::Result<()> {
-    let open = open();
+    let mut open = open();
+    for number in kept {
+        if let Some(entry) = open.marks.get_mut(number) {
+            entry.of = Incarnation::this();
+        }
+    }
     let ties = open.marks.iter().filter(|(number, entry)| entry.captured && !kept.contains(number));
     replace(ties.map(|(number, _)| *number))
 }
@@ -270,10 +281,10 @@ mod tests {
         struct End(Tie, bool);
         impl Drop for End {
             fn drop(&mut self) {
-                assert_eq!(self.0.is_left_to_a_copy(), self.1);
+                assert_eq!(self.0.ends_here(), self.1);
             }
         }
-        let (captured, other) = (End(tie(), true), End(tie(), false));
+        let (captured, other) = (End(tie(), false), End(tie(), true));
         let number = captured.0.as_fd().as_raw_fd();
         let function = move || drop(captured);
         assert_eq!(leave_to_a_copy(function), [number]);

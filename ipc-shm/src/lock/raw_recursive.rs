@@ -110,11 +110,9 @@ impl RawRLock {
         kernel().map_or(0, |kernel| recursion::free_all(kernel, self.0.node()))
     }
 
-    /// As often as this the calling thread has it from now on, which has it.
-    pub(crate) fn restore(&self, depth: u32) {
-        if let Ok(kernel) = kernel() {
-            recursion::restore(kernel, self.0.node(), depth);
-        }
+    /// So often more than before it took it just now the calling thread has it from now on; `false`: that would be too often.
+    pub(crate) fn restore(&self, depth: u32) -> bool {
+        kernel().is_ok_and(|kernel| recursion::restore(kernel, self.0.node(), depth))
     }
 
     /// How often the calling thread has it; 0 if another has.

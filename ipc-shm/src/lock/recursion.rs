@@ -92,11 +92,15 @@ pub fn free_all<S: System>(system: &S, node: &Node) -> u32 {
     depth
 }
 
-/// The owner has it so often from now on, at least once.
-pub fn restore<S: System>(system: &S, node: &Node, depth: u32) {
-    if system.holds(node) {
-        node.depth.store(depth.max(1), Relaxed);
+/// The owner, who has just taken it once more, has it so often more than before that, at least once. `false`: it would be too often, and it has it once more.
+#[must_use]
+pub fn restore<S: System>(system: &S, node: &Node, depth: u32) -> bool {
+    let before = self::depth(system, node).saturating_sub(1);
+    let after = before.checked_add(depth.max(1));
+    if let (true, Some(after)) = (system.holds(node), after) {
+        node.depth.store(after, Relaxed);
     }
+    after.is_some()
 }
 
 /// A thread that does not have it, a forked copy of its owner say, changes nothing.

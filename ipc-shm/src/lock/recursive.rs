@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::error::LockError;
 use super::guard::{Guarded, Released, Relock, sealed as sealed_guard};
 use super::raw::RawLock;
-use super::word::Taken;
+use super::word::{Refused, Taken};
 use crate::object::{Placed, sealed};
 use crate::sys::place::Place;
 use crate::{Arena, Error, Result, Segment, Value};
@@ -200,8 +200,9 @@ impl<'a> Released for ReleasedRLock<'a> {
     fn relock(self) -> RLocking<'a> {
         let ReleasedRLock { place, depth } = self;
         let taken = place.take_again(Until::Forever).map_err(LockError::refused)?;
-        place.rlock().restore(depth);
-        RLockGuard::of(place, taken)
+        let is_restored = place.rlock().restore(depth);
+        let guard = RLockGuard::of(place, taken);
+        if is_restored { guard } else { Err(LockError::refused(Refused::TooDeep)) }
     }
 }
 

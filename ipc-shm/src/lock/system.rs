@@ -91,7 +91,11 @@ pub enum Woken {
 ///
 /// In a forked copy of the process the same thread is another's copy, and what it held is not its own: there it holds nothing, takes nothing and frees nothing
 /// by what it had before the fork.
-pub trait System {
+///
+/// # Safety
+/// The algorithms give one thread at a time a lock by what this says, and some write to memory by that: so [`thread`](System::thread) is not 0 and the calling thread's own as long as it
+/// lives (or no lock is taken with it), [`holds`](System::holds) says what [`link`](System::link) and [`unlink`](System::unlink) were told, and nothing else.
+pub unsafe trait System {
     /// What stood in `list_op_pending` before.
     type Announced;
 

@@ -23,8 +23,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Half of the shortest [nap](System::nap); the longest is 100 ms.
 const SHORTEST: Duration = Duration::from_micros(50);
 
-/// The calling thread, and its kernel.
-impl System for Thread {
+// SAFETY: the number is gettid's, and the record this thread's as long as it runs; in a forked copy of it nothing is held or taken (`is_own`).
+unsafe impl System for Thread {
     type Announced = Announced;
 
     #[inline]

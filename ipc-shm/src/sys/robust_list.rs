@@ -33,9 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, compiler_
 use ipc_core::primitive::process::Incarnation;
 
 use crate::lock::mirror::Mirror;
-#[cfg(feature = "crash-points")]
-use crate::lock::system::OWNER;
-use crate::lock::system::{Node, WORD_OFFSET};
+use crate::lock::system::{Node, OWNER, WORD_OFFSET};
 
 /// As many as the kernel looks at (`ROBUST_LIST_LIMIT`), less the anchor.
 pub(crate) const MOST: usize = 2048 - 1;
@@ -269,15 +267,15 @@ impl Thread {
         self.process.load(Relaxed)
     }
 
-    /// Announces a node; gives what was announced before. The kernel does not look at that any more until this is retracted: so one who sleeps
-    /// there is woken for it, as the kernel would.
+    /// Announces a node, [unless](is_over) what is announced already must stay so; gives what was announced before.
     #[inline]
     pub(crate) fn announce(&self, node: &Node) -> Announced {
-        let announced = self.head().announce(node);
-        if announced.before != 0 {
-            wake_behind(announced.before);
+        let head = self.head();
+        let before = head.pending.load(Relaxed);
+        if before != 0 && !is_over(before, self.number()) {
+            return Announced { head, before };
         }
-        announced
+        head.announce(node)
     }
 
     #[inline]
@@ -430,11 +428,35 @@ impl Node {
     }
 }
 
-/// Wakes one who sleeps on an announced word. Nothing is looked at there: it may be a mutex of glibc's that is long gone, for glibc leaves it announced when the time of
-/// who waited for it was over. Who is woken for no reason looks, and sleeps again.
+/// Whether something else may be announced over what this thread, `me`, has announced. The kernel looks at one announcement only, and the thread may be killed before the
+/// second is retracted.
+///
+/// | what is announced | |
+/// |---|---|
+/// | a lock that this thread has, and perhaps not in its list: a signal's handler has interrupted it | it stays, or the lock would be nobody's for ever |
+/// | a gate, or a lock that this thread has not | one who sleeps there is woken now, as the kernel would; who is woken for no reason looks, and sleeps again |
+/// | nothing that is mapped: glibc leaves a robust mutex announced when the time of who waited for it was over, whatever becomes of it | |
+///
+/// In a signal handler, too.
 #[cold]
-fn wake_behind(entry: usize) {
-    super::kernel::wake(entry.wrapping_add_signed(WORD_OFFSET) as *const u32, 1);
+pub fn is_over(entry: usize, me: u32) -> bool {
+    let word = entry.wrapping_add_signed(WORD_OFFSET);
+    if peek(word).is_some_and(|word| word & OWNER == me) {
+        return false;
+    }
+    super::kernel::wake(word as *const u32, 1);
+    true
+}
+
+/// The word at an address, if something is mapped there.
+fn peek(address: usize) -> Option<u32> {
+    let mut word = 0_u32;
+    let local = libc::iovec { iov_base: ptr::from_mut(&mut word).cast(), iov_len: size_of::<u32>() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: size_of::<u32>() };
+    let me = std::process::id() as libc::pid_t;
+    // SAFETY: the kernel writes four bytes to a local, and where it cannot read them, nothing.
+    let read = unsafe { libc::process_vm_readv(me, &raw const local, 1, &raw const remote, 1, 0) };
+    (read == size_of::<u32>() as isize).then_some(word)
 }
 
 /// The link of an entry.

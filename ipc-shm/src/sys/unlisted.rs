@@ -13,7 +13,8 @@ use crate::lock::system::{Node, System, WAITERS, Woken};
 /// See the module's documentation. It takes no locks.
 pub(crate) struct Unlisted;
 
-impl System for Unlisted {
+// SAFETY: it has no room for a lock, so none is taken.
+unsafe impl System for Unlisted {
     type Announced = ();
 
     fn thread(&self) -> u32 {

@@ -266,7 +266,8 @@ impl Thread {
     }
 }
 
-impl System for Thread {
+// SAFETY: threads of a model are numbered from 1, and `held` is what was linked.
+unsafe impl System for Thread {
     type Announced = *const Node;
 
     fn thread(&self) -> u32 {

@@ -219,7 +219,7 @@ fn all_given_back(dies_at: &'static str) -> bool {
         assert!(!thread.holds(&theirs.node), "all of it is given back");
         assert_eq!(recursion::free_all(thread, &theirs.node), 0);
         recursion::take(thread, &theirs.node, Until::Forever).unwrap();
-        recursion::restore(thread, &theirs.node, 2);
+        assert!(recursion::restore(thread, &theirs.node, 2));
         give_back(&theirs, thread, 1);
         give_back(&theirs, thread, 0);
     });

@@ -114,7 +114,7 @@ impl Wires {
     /// A handle is dropped, maybe not the last: if a forked child's closure has captured it, they are the child's, too. The other side is told to look
     /// whether that was the last, and finds the child.
     pub(crate) fn one_less(&self) {
-        self.sockets.iter().for_each(|socket| _ = socket.0.is_left_to_a_copy());
+        self.sockets.iter().for_each(|socket| _ = socket.0.ends_here());
     }
 
     /// What the kernel closes when nobody is left on the other side.

@@ -95,9 +95,9 @@ impl End {
         if self.here.load(Relaxed) { Ok(()) } else { Err(sent_away()) }
     }
 
-    /// Whether dropping it closes it: not one that was sent away, nor the original of what a forked child's closure captured.
+    /// Whether dropping it closes it: not one that was sent away, nor the original of what a forked child's closure captured, nor a copy by another fork.
     pub(super) fn closes(&self) -> bool {
-        !self.socket.is_left_to_a_copy() && self.check().is_ok()
+        self.socket.ends_here() && self.check().is_ok()
     }
 
     /// What `look` finds, as long as it takes to find something; `None` when the time is over.
