@@ -507,3 +507,38 @@ fn a_lock_whose_thread_is_gone_keeps_nothing_mapped() {
     };
     assert!(wait_until(GENEROUS, frozen));
 }
+
+/// A copy of a guard frees nothing in a forked copy of its owner, also where that has taken the lock itself.
+#[test]
+fn a_copy_of_a_guard_frees_nothing() {
+    let _leaks = leaks();
+    let (value, recursive) = (Value::new(0_u64).unwrap(), RLock::new().unwrap());
+    let (guard, depth) = (value.lock().unwrap(), recursive.lock().unwrap());
+    let (mut told, mut tell) = std::io::pipe().unwrap();
+    let (mut go_on, goes_on) = std::io::pipe().unwrap();
+    // SAFETY: the copy takes locks of this crate, and leaves by `_exit`; no other thread of this test has the allocator's.
+    let copy = unsafe { libc::fork() };
+    if copy == 0 {
+        drop(goes_on);
+        // When the parent has freed them.
+        let (mut mine, deeper) = (value.lock().unwrap(), recursive.lock().unwrap());
+        drop((guard, depth));
+        *mine = 1;
+        tell.write_all(&[1]).unwrap();
+        let _ = go_on.read(&mut [0]);
+        let still = *mine == 1 && recursive.depth() == 1;
+        drop((mine, deeper));
+        // SAFETY: ends the copy, and nothing else.
+        unsafe { libc::_exit(i32::from(!still)) };
+    }
+    drop((guard, depth));
+    told.read_exact(&mut [0]).unwrap();
+    assert!(matches!(value.try_lock(), Err(LockError::WouldBlock)));
+    assert!(matches!(recursive.try_lock(), Err(LockError::WouldBlock)));
+    drop(goes_on);
+    let mut status = -1;
+    // SAFETY: waits for the child made above; the status is a local.
+    assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+    assert_eq!((status, *value.lock().unwrap()), (0, 1));
+    assert!(recursive.lock().is_ok());
+}

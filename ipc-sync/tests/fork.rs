@@ -223,3 +223,27 @@ fn what_is_shared_with_the_parent_is_the_parents() {
     assert!(is_over(gets.get_timeout(GENEROUS)));
     let_go(&over, child);
 }
+
+/// A fork past ipc-core, after which each side drops the end that it does not use: what was sent is there, and the ring goes on.
+#[test]
+fn a_copys_end_closes_nothing() {
+    let (mut tx, mut rx) = ring::<u32>(1 << 12).unwrap();
+    for n in 0..3 {
+        tx.send(n).unwrap();
+    }
+    assert_eq!(rx.recv().unwrap(), 0);
+    // SAFETY: the copy uses the ring, and leaves by `_exit`; no other thread of this test has the allocator's lock.
+    let copy = unsafe { libc::fork() };
+    if copy == 0 {
+        drop((tx, rx));
+        // SAFETY: ends the copy, and nothing else.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = -1;
+    // SAFETY: waits for the child made above; the status is a local.
+    assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+    assert_eq!(status, 0);
+    tx.send(3).unwrap();
+    drop(tx);
+    assert_eq!(rx.iter().map(|n| n.unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+}

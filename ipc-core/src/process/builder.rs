@@ -305,7 +305,8 @@ impl Builder {
     /// usual. The [context](Builder::context) does not matter.
     ///
     /// This process drops its own copy of what `f` captured. Ends of ipc-sync's queues and rings in it are the child's from then on; those that it did not
-    /// capture, or that stand behind an `Arc` which this process has as well, the child does not hold open.
+    /// capture, or that stand behind an `Arc` which this process has as well, the child does not hold open. Whatever else has a `drop` that others notice is dropped
+    /// here: a permit of a semaphore is given back, and the child takes one of its own.
     ///
     /// ```
     /// # fn main() -> ipc_core::Result<()> {

@@ -55,6 +55,18 @@ impl Incarnation {
         known == self.0 || (known == 0 && self == Incarnation::found_out())
     }
 
+    /// As a number, never 0, to be kept in an atomic.
+    #[inline]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Of its [number](Incarnation::number); 0 is nobody's.
+    #[inline]
+    pub fn of_number(number: u64) -> Incarnation {
+        Incarnation(number)
+    }
+
     #[cold]
     #[inline(never)]
     fn found_out() -> Incarnation {

@@ -5,6 +5,7 @@
 //!
 //! [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,12 +76,15 @@ impl Life {
     /// The calling process.
     ///
     /// # Errors
-    /// There is no /proc, or it does not tell.
+    /// There is no /proc, or it does not tell; it is that of another pid namespace (after `unshare --pid` without `--mount-proc`), where the numbers are others'.
     pub fn this() -> io::Result<Life> {
         let pid = std::process::id();
         let known = STARTED.get_or_make(AtomicU64::default);
         let started = match known.load(Ordering::Relaxed) {
             0 => {
+                if !is_of_this_namespace(pid) {
+                    return Err(io::Error::other("/proc is that of another pid namespace: mount it anew"));
+                }
                 let started = Look::at(pid)?.started;
                 known.store(started, Ordering::Relaxed);
                 started
@@ -98,6 +102,11 @@ impl Life {
             Err(error) => is_nothing(&error) && !exists(self.pid),
         }
     }
+}
+
+/// Whether /proc knows this process by its number; where it has no `self`, `stat` will tell.
+fn is_of_this_namespace(pid: u32) -> bool {
+    std::fs::read_link("/proc/self").map_or(true, |name| name.as_os_str() == OsStr::new(&pid.to_string()))
 }
 
 /// Whether an error of /proc says that there is no such process.

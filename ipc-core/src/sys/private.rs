@@ -70,12 +70,19 @@ pub(crate) struct Private(Option<(OwnedFd, u64)>);
 pub(crate) fn make<const N: usize>(
     make: impl FnOnce() -> io::Result<[OwnedFd; N]>,
 ) -> io::Result<[Private; N]> {
+    make_as(false, make)
+}
+
+fn make_as<const N: usize>(
+    captured: bool,
+    make: impl FnOnce() -> io::Result<[OwnedFd; N]>,
+) -> io::Result<[Private; N]> {
     let mut open = open();
     let mut made = make()?.map(Some);
     for place in &mut made {
         *place = place.take().map(|fresh| move_off(fresh, &[]).map_err(|(_, e)| e)).transpose()?;
     }
-    Ok(made.map(|made| made.map_or(Private(None), |made| open.enter(made, false))))
+    Ok(made.map(|made| made.map_or(Private(None), |made| open.enter(made, captured))))
 }
 
 impl From<OwnedFd> for Private {
@@ -120,9 +127,10 @@ thread_local! {
 
 /// Drops what a copy of this process has now; gives the ties that it has by that.
 pub(crate) fn leave_to_a_copy<T>(original: T) -> Vec<RawFd> {
-    LEFT.set(Some(Vec::new()));
+    // What is dropped may itself leave something to another copy.
+    let outer = LEFT.replace(Some(Vec::new()));
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(original)));
-    let left = LEFT.take();
+    let left = LEFT.replace(outer);
     match dropped {
         Ok(()) => left.unwrap_or_default(),
         Err(panic) => resume_unwind(panic),
@@ -139,6 +147,16 @@ pub(crate) fn keep_only(kept: &[RawFd]) -> io::Result<()> {
     }
     let ties = open.marks.iter().filter(|(number, entry)| entry.captured && !kept.contains(number));
     replace(ties.map(|(number, _)| *number))
+}
+
+impl Tie {
+    /// Makes descriptors: no fork by `ipc-core` comes between their making and this.
+    ///
+    /// # Errors
+    /// What `make` says; no descriptor is left.
+    pub fn make<const N: usize>(make: impl FnOnce() -> io::Result<[OwnedFd; N]>) -> io::Result<[Tie; N]> {
+        Ok(self::make_as(true, make)?.map(Tie))
+    }
 }
 
 impl From<OwnedFd> for Tie {

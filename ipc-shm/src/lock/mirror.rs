@@ -51,6 +51,8 @@ impl<const N: usize> Mirror<N> {
     pub fn empty(&self, end: usize) {
         self.anchor.next.store(end, Release);
         self.count.store(0, Release);
+        // The copy may have been made amid a move.
+        self.moves.store(0, Release);
     }
 
     /// The node behind which the thread's locks stand.

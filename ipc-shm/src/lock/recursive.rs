@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
+use ipc_core::primitive::process::Incarnation;
 use ipc_core::primitive::time::Until;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,8 @@ struct Recursive {
 pub struct RLockGuard<'a> {
     place: &'a Place<Recursive>,
     panicking: bool,
+    /// Whose it is: a forked copy of its process has a copy of it, which gives nothing back.
+    of: Incarnation,
     thread: PhantomData<*const ()>,
 }
 
@@ -160,7 +163,8 @@ pub type RLocking<'a> = std::result::Result<RLockGuard<'a>, LockError<RLockGuard
 impl<'a> RLockGuard<'a> {
     /// Of a lock that was taken so.
     fn of(place: &'a Place<Recursive>, taken: Taken) -> RLocking<'a> {
-        let guard = RLockGuard { place, panicking: std::thread::panicking(), thread: PhantomData };
+        let (panicking, of) = (std::thread::panicking(), Incarnation::this());
+        let guard = RLockGuard { place, panicking, of, thread: PhantomData };
         LockError::told(taken, guard)
     }
 }
@@ -208,10 +212,12 @@ impl<'a> Released for ReleasedRLock<'a> {
 
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
+        if !self.of.is_this() {
+            return;
+        }
         if !self.panicking && std::thread::panicking() {
             self.place.rlock().poison();
         }
-        // A forked copy of its owner has the guard as well, and not the lock: it changes nothing.
         self.place.free_once();
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn check(file: BorrowedFd<'_>, access: Access) -> Result<Found> {
     let flags = rustix::fs::fcntl_getfl(file)
         .map_err(|error| Error::os("could not look at a descriptor: fcntl(F_GETFL)", error))?;
     match flags & OFlags::RWMODE {
-        OFlags::RDWR if access != Access::View => {}
+        OFlags::RDWR if access != Access::View || no_writing => {}
         // As a view it would be handed on, and whoever receives it could write.
         OFlags::RDWR => return Err(Error::not_a_segment("it is open for writing as well, and no view")),
         OFlags::RDONLY if access != Access::Shared => {}

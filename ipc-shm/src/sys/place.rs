@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Acquire;
 
 use bytemuck::Pod;
+use ipc_core::primitive::process::Incarnation;
 use ipc_core::primitive::time::Until;
 
 use crate::lock::raw::RawLock;
@@ -179,7 +180,7 @@ impl<T: ?Sized> Place<T> {
     }
 
     fn held(&self, hand_on: bool) -> Held<'_, T> {
-        Held { place: self, hand_on, thread: PhantomData }
+        Held { place: self, hand_on, of: Incarnation::this(), thread: PhantomData }
     }
 
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
@@ -241,6 +242,8 @@ pub(crate) struct Held<'a, T: ?Sized> {
     place: &'a Place<T>,
     /// What the lock has told is told to the next owner as well.
     hand_on: bool,
+    /// Whose it is: a forked copy of its process has a copy of it, which frees nothing.
+    of: Incarnation,
     thread: PhantomData<*const ()>,
 }
 
@@ -275,6 +278,9 @@ impl<'a, T: ?Sized> Held<'a, T> {
 impl<T: ?Sized> Drop for Held<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
+        if !self.of.is_this() {
+            return;
+        }
         // SAFETY: the place is borrowed, so the memory is mapped.
         unsafe {
             if self.hand_on {

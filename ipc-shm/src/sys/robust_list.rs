@@ -28,7 +28,7 @@
 use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, compiler_fence};
 
 use ipc_core::primitive::process::Incarnation;
 
@@ -75,10 +75,11 @@ pub(crate) struct Announced {
 /// What is kept of a thread; see the module's documentation. What every lock needs comes first, in as few cache lines as it fits in.
 #[repr(C, align(64))]
 pub(crate) struct Thread {
-    incarnation: Cell<Incarnation>,
+    /// The number of the process's.
+    incarnation: AtomicU64,
     head: AtomicPtr<Head>,
-    /// The thread, and its process; 0: the record is free; [`CLAIMED`].
-    number: AtomicU32,
+    /// The thread; 0: the record is free; [`CLAIMED`]. Above these 32 bits, how often the record was claimed: a number may come again.
+    number: AtomicU64,
     process: AtomicU32,
     /// Its destructors run, or may have run: whether it is gone is worth a question.
     leaving: AtomicBool,
@@ -140,7 +141,7 @@ impl Thread {
     /// Whether it is this process's, and not copied from the one that was forked.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        self.incarnation.get().is_this()
+        Incarnation::of_number(self.incarnation.load(Relaxed)).is_this()
     }
 
     #[cold]
@@ -157,7 +158,7 @@ impl Thread {
             thread.own.pending.store(0, Relaxed);
             // SAFETY: the head is part of a record, which is never freed.
             if unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) } != 0 {
-                thread.number.store(0, Release);
+                thread.set_number(0);
                 return Err(NoList::Refused(errno()));
             }
         }
@@ -165,17 +166,17 @@ impl Thread {
         // long as the thread lives.
         let offset = unsafe { (*head).offset };
         if offset != WORD_OFFSET {
-            thread.number.store(0, Release);
+            thread.set_number(0);
             return Err(NoList::Offset(offset.try_into().unwrap_or(i32::MAX)));
         }
         thread.head.store(head, Relaxed);
         // Whatever its last thread held, or the parent of a copy: before it says whose it is.
         thread.held.empty(head as usize);
         thread.process.store(std::process::id(), Release);
+        thread.incarnation.store(Incarnation::this().number(), Release);
         // SAFETY: gettid cannot fail, and takes nothing.
-        thread.number.store(unsafe { libc::gettid() } as u32, Release);
+        thread.set_number(unsafe { libc::gettid() } as u32);
         thread.join();
-        thread.incarnation.set(Incarnation::this());
         CURRENT.set(thread);
         // A thread that comes here first in its last destructors is leaving already.
         thread.leaving.store(END.try_with(|_| ()).is_err(), Release);
@@ -188,9 +189,10 @@ impl Thread {
         while !at.is_null() {
             // SAFETY: records are never freed.
             let thread = unsafe { &*at };
-            let number = thread.number.load(Acquire);
-            if (number == 0 || thread.is_gone(number))
-                && thread.number.compare_exchange(number, CLAIMED, Acquire, Relaxed).is_ok()
+            let word = thread.number.load(Acquire);
+            let claimed = ((word >> 32) + 1) << 32 | u64::from(CLAIMED);
+            if (word as u32 == 0 || thread.is_gone(word as u32))
+                && thread.number.compare_exchange(word, claimed, Acquire, Relaxed).is_ok()
             {
                 return thread;
             }
@@ -199,10 +201,10 @@ impl Thread {
         let fresh = Box::leak(Box::new(Thread {
             head: AtomicPtr::new(ptr::null_mut()),
             held: Mirror::new(),
-            number: AtomicU32::new(CLAIMED),
+            number: AtomicU64::new(CLAIMED.into()),
             process: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
-            incarnation: Cell::new(Incarnation::this()),
+            incarnation: AtomicU64::new(0),
             own: Head { next: AtomicUsize::new(0), offset: WORD_OFFSET, pending: AtomicUsize::new(0) },
             next: AtomicPtr::new(ptr::null_mut()),
         }));
@@ -216,18 +218,27 @@ impl Thread {
         }
     }
 
-    /// Whether the thread of this number, whose record it is, has ended, the kernel's look at its list included.
+    fn set_number(&self, number: u32) {
+        let claims = self.number.load(Relaxed) >> 32 << 32;
+        self.number.store(claims | u64::from(number), Release);
+    }
+
+    /// Whether it is a record of this process, and not one that was copied from the process which was forked.
+    fn is_of_this_process(&self) -> bool {
+        Incarnation::of_number(self.incarnation.load(Acquire)).is_this()
+    }
+
+    /// Whether the thread of this number, whose record it is, is none of this process, or has ended, the kernel's look at its list included.
     fn is_gone(&self, number: u32) -> bool {
-        let process = std::process::id();
         if number == CLAIMED {
             return false;
         }
-        if self.process.load(Acquire) == process && !self.leaving.load(Acquire) {
-            return false;
+        if !self.is_of_this_process() {
+            return true;
         }
         // SAFETY: takes numbers, and sends nothing (signal 0).
-        let there = unsafe { libc::syscall(libc::SYS_tgkill, process, number, 0) };
-        there == -1 && errno() == libc::ESRCH
+        let is_there = || unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), number, 0) };
+        self.leaving.load(Acquire) && is_there() == -1 && errno() == libc::ESRCH
     }
 
     #[inline]
@@ -259,7 +270,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn number(&self) -> u32 {
-        self.number.load(Relaxed)
+        self.number.load(Relaxed) as u32
     }
 
     #[inline]
@@ -396,8 +407,8 @@ pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
     while !at.is_null() {
         // SAFETY: records are never freed.
         let thread = unsafe { &*at };
-        let number = thread.number.load(Acquire);
-        let here = ![0, CLAIMED].contains(&number) && thread.process.load(Acquire) == std::process::id();
+        let number = thread.number.load(Acquire) as u32;
+        let here = ![0, CLAIMED].contains(&number) && thread.is_of_this_process();
         if here && thread.held.holds_within(&range) && !thread.is_gone(number) {
             return true;
         }

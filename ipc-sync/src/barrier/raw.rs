@@ -324,8 +324,15 @@ impl<S: System, P: People> Caller<'_, S, P> {
             _ if behind == 0 => {}
             _ => {
                 let over = |state| (![FILLING, ACTING].contains(&phase(state))).then_some(());
-                if self.sleep(until, over)?.is_none() {
-                    self.time_out()?;
+                match self.sleep(until, over) {
+                    Ok(Some(())) => {}
+                    Ok(None) => self.time_out()?,
+                    // Nobody else would break it for a party that lives and is not there.
+                    Err(error) => {
+                        self.time_out()?;
+                        self.leave()?;
+                        return Err(error);
+                    }
                 }
             }
         }

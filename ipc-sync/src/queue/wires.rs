@@ -86,10 +86,14 @@ pub(crate) fn pair(bands: usize) -> Result<(Wires, Wires)> {
     let (items, room) = (bell()?, bell()?);
     let mut sides = [Vec::new(), Vec::new()];
     for _ in 0..bands {
-        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|error| os("could not make the ends of a queue: socketpair", error))?;
-        sides[0].push(Wire(Arc::new(one.into())));
-        sides[1].push(Wire(Arc::new(other.into())));
+        let make =
+            || Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?.into());
+        let [one, other] = Tie::make(make).map_err(|source| {
+            let operation = "could not make the ends of a queue: socketpair".to_owned();
+            Error::Os { operation, source }
+        })?;
+        sides[0].push(Wire(Arc::new(one)));
+        sides[1].push(Wire(Arc::new(other)));
     }
     let [senders, receivers] =
         sides.map(|sockets| Wires { sockets, items: items.clone(), room: room.clone() });

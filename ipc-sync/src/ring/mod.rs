@@ -36,6 +36,7 @@ pub mod track;
 mod travel;
 
 use ipc_core::Message;
+use ipc_core::primitive::process::Tie;
 use ipc_shm::Arena;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -88,20 +89,20 @@ pub fn ring_with<T: Message>(bytes: usize, arena: &Arena) -> Result<(RingSender<
 
 fn make<T>(bytes: usize, arena: Option<&Arena>) -> Result<(RingSender<T>, RingReceiver<T>)> {
     let memory = Memory::new(bytes, arena)?;
-    let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-    let (sends, receives) = pair.map_err(|error| ipc_core::Error::Os {
+    let pair = || Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?.into());
+    let [sends, receives] = Tie::make(pair).map_err(|source| ipc_core::Error::Os {
         operation: "could not make a ring: socketpair".into(),
-        source: error.into(),
+        source,
         hint: None,
         child: None,
         ran: ipc_core::Ran::DidNotRun,
     })?;
     let other = Memory::of(memory.shared().clone())?;
-    let receiver = RingReceiver::begin(End::new(Role::Receives, other, receives.into(), 0))?;
+    let receiver = RingReceiver::begin(End::new(Role::Receives, other, receives, 0))?;
     // The sender has room, and the receiver nothing yet (`end.rs`).
     receiver.end.ring_now();
     receiver.end.post().arm();
-    Ok((RingSender::begin(End::new(Role::Sends, memory, sends.into(), 0))?, receiver))
+    Ok((RingSender::begin(End::new(Role::Sends, memory, sends, 0))?, receiver))
 }
 
 /// The memory of a ring, for tests that write over it.

@@ -54,7 +54,8 @@ impl fmt::Debug for Permit<'_> {
     }
 }
 
-/// A [`Permit`] with a handle of its own on the semaphore, so that it goes where it is wanted: into a thread, a task, a structure.
+/// A [`Permit`] with a handle of its own on the semaphore, so that it goes where it is wanted in this process: into a thread, a task, a structure. (A forked child's closure
+/// does not take it along: it belongs to the process that has acquired it.)
 ///
 /// ```
 /// use ipc_sync::Semaphore;

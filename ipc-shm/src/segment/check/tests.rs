@@ -80,6 +80,7 @@ fn the_way_it_was_opened() {
     refused(&again(&file, OFlags::RDONLY), Access::Shared, "it is not open for reading and writing");
     refused(&again(&file, OFlags::WRONLY), Access::Shared, "it is not open for reading and writing");
     refused(&again(&file, OFlags::WRONLY), Access::View, "it is not open for reading");
+    refused(&file, Access::View, "it is open for writing as well, and no view");
     assert!(check(again(&file, OFlags::RDONLY).as_fd(), Access::View).is_ok());
     assert!(check(again(&file, OFlags::RDWR).as_fd(), Access::Shared).is_ok());
 }

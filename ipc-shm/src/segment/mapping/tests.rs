@@ -1,5 +1,7 @@
 //! Unit tests of `mapping`: the table.
 
+use std::os::fd::AsRawFd;
+
 use super::super::file::{Pages, create};
 use super::*;
 use crate::segment::check::check;
@@ -9,8 +11,13 @@ fn file() -> OwnedFd {
 }
 
 fn of(file: &OwnedFd, access: Access) -> Arc<Mapping> {
+    let file = match access {
+        // Views have a descriptor that is open for reading only.
+        Access::View => std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap().into(),
+        _ => file.try_clone().unwrap(),
+    };
     let found = check(file.as_fd(), access).unwrap();
-    Mapping::of(file.try_clone().unwrap(), &found, access).unwrap()
+    Mapping::of(file, &found, access).unwrap()
 }
 
 fn is_known(key: (Key, Access)) -> bool {
