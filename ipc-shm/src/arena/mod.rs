@@ -199,7 +199,7 @@ impl Arena {
     /// That lock may be taken for a moment by somebody whose handle is one of what stood there before, so there is a little patience.
     pub(crate) fn free_place<T: ?Sized>(&self, place: &Place<T>, ticket: Ticket) -> Result<()> {
         let held = match place.take(Until::after(A_MOMENT)) {
-            Ok((_, held)) => Some(held),
+            Ok((_, held)) => Some(held.unpoisoned()),
             // Nobody has it, nor ever will; or it stood in an arena, and was freed itself.
             Err(Refused::Lost) => None,
             Err(Refused::Freed) if place.is_only_unguarded() => None,
@@ -221,6 +221,7 @@ impl Arena {
     /// Calls `f` with the lock, after what a dead one has begun was finished.
     fn locked<R>(&self, f: impl FnOnce(&Ledger<'_>) -> Result<R>) -> Result<R> {
         let (taken, held) = self.place.take(Until::after(PATIENCE)).map_err(Error::refused)?;
+        let held = held.unpoisoned();
         let ledger = self.ledger();
         ledger.finish();
         if taken != Taken::Whole {

@@ -49,8 +49,6 @@ pub(crate) mod sealed {
 #[must_use = "the lock is free again as soon as this is dropped"]
 pub struct Guard<'a, T: ?Sized> {
     held: Held<'a, T>,
-    /// Whether its thread panicked already when it took the lock.
-    panicking: bool,
 }
 
 impl<T: ?Sized> sealed::Sealed for Guard<'_, T> {}
@@ -69,7 +67,7 @@ impl<'a, T: ?Sized> Guard<'a, T> {
     #[inline(always)]
     pub(crate) fn take(place: &'a Place<T>, until: Until) -> Result<Self, LockError<Self>> {
         match place.take_at_once() {
-            Some(held) => Ok(Guard { held, panicking: std::thread::panicking() }),
+            Some(held) => Ok(Guard { held }),
             None => Guard::take_in_full(place, until),
         }
     }
@@ -78,7 +76,7 @@ impl<'a, T: ?Sized> Guard<'a, T> {
     #[inline(never)]
     fn take_in_full(place: &'a Place<T>, until: Until) -> Result<Self, LockError<Self>> {
         let (taken, held) = place.take(until).map_err(LockError::refused)?;
-        LockError::told(taken, Guard { held, panicking: std::thread::panicking() })
+        LockError::told(taken, Guard { held })
     }
 }
 
@@ -162,15 +160,6 @@ impl<T: ?Sized> DerefMut for Guard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         self.held.get_mut()
-    }
-}
-
-impl<T: ?Sized> Drop for Guard<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if !self.panicking && std::thread::panicking() {
-            self.held.lock().poison();
-        }
     }
 }
 

@@ -10,13 +10,13 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Acquire;
 
 use bytemuck::Pod;
-use ipc_core::primitive::process::Incarnation;
 use ipc_core::primitive::time::Until;
 
 use crate::lock::raw::RawLock;
 use crate::lock::raw_recursive::RawRLock;
 use crate::lock::word::{Refused, Taken};
 use crate::object::Object;
+use crate::sys::robust_list;
 use crate::{Arena, Lock, Result, Segment};
 
 /// See the module's documentation.
@@ -180,7 +180,8 @@ impl<T: ?Sized> Place<T> {
     }
 
     fn held(&self, hand_on: bool) -> Held<'_, T> {
-        Held { place: self, hand_on, of: Incarnation::this(), thread: PhantomData }
+        let flags = if hand_on { HAND_ON } else { 0 } | if std::thread::panicking() { PANICKING } else { 0 };
+        Held { place: self, mark: (robust_list::process_of_thread() << FLAGS) | flags, thread: PhantomData }
     }
 
     /// The data, for who holds the lock that was given to it; `None` if it is not that lock.
@@ -240,12 +241,19 @@ impl<T: ?Sized> Place<T> {
 /// The lock of a place, taken by this thread, on which it stays.
 pub(crate) struct Held<'a, T: ?Sized> {
     place: &'a Place<T>,
-    /// What the lock has told is told to the next owner as well.
-    hand_on: bool,
-    /// Whose it is: a forked copy of its process has a copy of it, which frees nothing.
-    of: Incarnation,
+    mark: u64,
     thread: PhantomData<*const ()>,
 }
+
+/// In a mark: what the lock has told is told to the next owner as well.
+const HAND_ON: u64 = 1;
+
+/// In a mark: the thread panicked already when it took the lock, so that nothing is to be said of a panic; or nothing is, anyway.
+const PANICKING: u64 = 2;
+
+/// Above so many flags a mark says whose it is: a forked copy of its process has a copy of it, which frees nothing. (One word of all, for a guard of two is moved in
+/// registers.)
+const FLAGS: u32 = 2;
 
 impl<'a, T: ?Sized> Held<'a, T> {
     pub(crate) fn place(&self) -> &'a Place<T> {
@@ -269,21 +277,36 @@ impl<'a, T: ?Sized> Held<'a, T> {
         unsafe { data.as_mut() }
     }
 
+    /// Whether it is of the process that took the lock. (A copy that has not locked anything yet has its parent's record still, and frees nothing by that either.)
+    #[inline(always)]
+    fn is_own(&self) -> bool {
+        self.mark >> FLAGS == robust_list::process_of_thread()
+    }
+
+    /// A panic while it is held tells nobody anything: what is changed under it is whole at any time.
+    pub(crate) fn unpoisoned(mut self) -> Self {
+        self.mark |= PANICKING;
+        self
+    }
+
     /// This owner answers for the data: who frees the lock without having said that it is whole leaves it lost.
     pub(crate) fn answer_for(&mut self) {
-        self.hand_on = false;
+        self.mark &= !HAND_ON;
     }
 }
 
 impl<T: ?Sized> Drop for Held<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        if !self.of.is_this() {
+        if !self.is_own() {
             return;
+        }
+        if self.mark & PANICKING == 0 && std::thread::panicking() {
+            self.place.lock().poison();
         }
         // SAFETY: the place is borrowed, so the memory is mapped.
         unsafe {
-            if self.hand_on {
+            if self.mark & HAND_ON != 0 {
                 self.place.lock().hand_on();
             } else {
                 self.place.lock().free();

@@ -400,6 +400,12 @@ impl Thread {
     }
 }
 
+/// The number of the [`Incarnation`] of which the calling thread has a record: of this process, where it has just taken a lock.
+#[inline(always)]
+pub(crate) fn process_of_thread() -> u64 {
+    Thread::last().map_or(0, |thread| thread.incarnation.load(Relaxed))
+}
+
 /// Whether a thread of this process holds a lock that lies within these addresses: then they must stay mapped, for the lock stands in
 /// that thread's list.
 pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
