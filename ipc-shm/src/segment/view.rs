@@ -57,8 +57,8 @@ impl View {
     /// Copies `into.len()` bytes from offset `at` on, as [`Segment::read`].
     ///
     /// # Errors
-    /// [`Error::Invalid`]: that is more than there is; nothing was copied. [`Error::InUse`]: this process has objects there ([`Value`](crate::Value), an arena …);
-    /// their guards give references, and beside those nobody copies.
+    /// [`Error::Invalid`]: that is more than there is; nothing was copied. [`Error::InUse`]: an object stands there ([`Value`](crate::Value),
+    /// an arena …), or has, which this process knows; its guards give references, and beside those nobody copies.
     #[inline]
     pub fn read(&self, at: usize, into: &mut [u8]) -> Result<()> {
         let copied = self.mapping.users.copying(|| self.mapping.map.read(at, into));
