@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use ipc_core::spawn;
-use ipc_shm::{Frozen, Segment};
+use ipc_shm::{Frozen, Segment, bytemuck};
 
 /// Numbers in a segment, filled in pieces and frozen.
 fn build(numbers: usize) -> ipc_shm::Result<Frozen> {
@@ -23,10 +23,10 @@ fn build(numbers: usize) -> ipc_shm::Result<Frozen> {
 }
 
 /// In a child: the sum of a part, and how many kilobytes of memory it has besides.
-fn sum(data: Frozen, part: Range<usize>) -> (f64, u64) {
-    let numbers: &[f32] = bytemuck::cast_slice(&data);
+fn sum(data: Frozen, part: Range<usize>) -> ipc_shm::Result<(f64, u64)> {
+    let numbers: &[f32] = data.as_slice_of()?;
     let sum = numbers[part].iter().map(|n| f64::from(*n)).sum();
-    (sum, kilobytes("Anonymous:"))
+    Ok((sum, kilobytes("Anonymous:")))
 }
 
 /// A line of `/proc/self/smaps_rollup`.
@@ -38,6 +38,8 @@ fn kilobytes(name: &str) -> u64 {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // For a build without ipc-core's hook: a child goes no further.
+    ipc_core::init();
     let mut words = std::env::args().skip(1).map(|word| word.parse::<usize>());
     let (megabytes, processes) = (words.next().unwrap_or(Ok(64))?, words.next().unwrap_or(Ok(4))?.max(1));
     let numbers = megabytes * (1 << 20) / size_of::<f32>();
@@ -54,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut total = 0.0;
     for child in children {
-        let (sum, besides) = child.join()?;
+        let (sum, besides) = child.join()??;
         total += sum;
         println!("a part is {sum}; {besides} kB besides");
     }

@@ -49,3 +49,17 @@ fn another_type_and_another_version_are_errors() {
     assert!(text(&refused.stderr).contains("layout is version 77"), "{refused:?}");
     assert_eq!(server.ends().len(), 1);
 }
+
+/// Each child has as little memory of its own as one that reads nothing.
+#[test]
+fn a_large_data_set_is_read_without_a_copy() {
+    let _leaks = leaks();
+    let dataset = build("dataset", "dev");
+    let ran = run(&dataset, &["32", "3"]);
+    let said = text(&ran.stdout);
+    let all = (0..32_u64 << 18).map(|n| n % 1000).sum::<u64>();
+    assert!(ran.status.success() && said.contains(&format!("{all} in all, by 3 processes")), "{ran:?}");
+    let besides = said.lines().filter_map(|line| line.strip_suffix(" kB besides")?.rsplit(' ').next());
+    let besides: Vec<u64> = besides.map(|number| number.parse().unwrap()).collect();
+    assert!(besides.len() == 3 && besides.iter().all(|kilobytes| (1..8 << 10).contains(kilobytes)), "{said}");
+}
