@@ -28,6 +28,7 @@ pub const POINTS: &[&str] = &[
     "condition waiter: took",
     "condition waiter: gives up",
     "condition notifier: gave",
+    "future of a condition: gave it on",
     // semaphores and barriers
     "semaphore: entered",
     "semaphore: acquired",

@@ -13,7 +13,7 @@ use ipc_core::primitive::crash::CrashPoints;
 use ipc_core::{Child, Context};
 use ipc_shm::raw::{Layout, Shared};
 use ipc_shm::{LockError, Value};
-use ipc_sync::Condition;
+use ipc_sync::{Condition, Event};
 use ipc_testkit::{GENEROUS, Rng, kills, leaks, wait_until};
 
 #[path = "victims/mod.rs"]
@@ -244,5 +244,54 @@ fn killed_at_points() {
             killer.join().unwrap_or_else(|error| panic!("{point}, {method}, {seed}: {error}"));
             kills(&format!("condition, {point}, {method}"), (crash.kills(&point) - before).into());
         }
+    }
+}
+
+/// One whose future is dropped when it was notified.
+fn drops(lock: Value<u64>, condition: Condition, go: Event) {
+    let guard = lock.lock().or_else(LockError::recover).unwrap();
+    let mut future = Box::pin(condition.wait_async(guard));
+    assert!(future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending());
+    go.wait();
+    drop(future);
+}
+
+const GAVE_ON: &str = "future of a condition: gave it on";
+
+/// Kills who hands a notification on as its future is dropped: another who waits has it.
+fn kill_futures(method: String, rounds: u32) {
+    let points = mine();
+    let _leaks = leaks();
+    for _ in 0..rounds {
+        let mut room = Room::new(&method);
+        room.fill();
+        let go = Event::new().unwrap();
+        let victim = start(&room.context, drops, (room.lock.clone(), room.condition.clone(), go.clone()));
+        let all = format!("Condition {{ waiting: {} }}", WAITERS + 1);
+        assert!(wait_until(GENEROUS, || format!("{:?}", room.condition) == all), "{:?}", room.condition);
+        // Nobody can take what is given meanwhile.
+        let guard = room.lock.lock().unwrap();
+        room.condition.notify_one().unwrap();
+        points.arm(GAVE_ON, 1);
+        go.set();
+        bury(victim);
+        room.open();
+        drop(guard);
+        room.one_gets_through(|| false);
+        room.condition.notify_all().unwrap();
+        assert_eq!(room.all_get_through(), 0);
+        room.end();
+    }
+}
+
+#[test]
+fn who_hands_a_notification_on_dies() {
+    let _leaks = leaks();
+    let crash = CrashPoints::create(&[GAVE_ON]).unwrap();
+    for method in METHODS {
+        let before = crash.kills(GAVE_ON);
+        let killer = program(&crash, kill_futures, (method.to_owned(), rounds(method).div_ceil(8)));
+        killer.join().unwrap_or_else(|error| panic!("{method}: {error}"));
+        kills(&format!("{GAVE_ON}, {method}"), (crash.kills(GAVE_ON) - before).into());
     }
 }

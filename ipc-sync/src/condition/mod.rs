@@ -5,9 +5,7 @@
 //! that they are awake before `notify` returns, so that one who was killed blocks it for ever; here a notification is a number in shared memory, good for whoever waited when it was
 //! given, until one of them has taken it (`raw.rs`).
 //!
-//! **It is not awaited.** A guard belongs to the thread that took it, and so does the turn of one who is notified, while any thread may poll a future; and to have
-//! the lock again a future would have to wait for it in its `poll`. In a runtime, await an [`Event`](crate::Event), a
-//! [`CountingSemaphore`](crate::CountingSemaphore) or a [`Queue`](crate::Queue), or wait in a thread for what blocks.
+//! `raw` is the algorithm; `awaiting` the futures.
 
 use std::fmt;
 use std::ops::DerefMut;
@@ -20,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+mod awaiting;
 pub(crate) mod raw;
 
 use raw::{Outer, RawCondition};
@@ -87,7 +86,7 @@ pub struct Condition {
 unsafe impl Layout for RawCondition {
     type Item = ();
     const NAME: &str = "a Condition";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 impl Condition {
@@ -242,6 +241,69 @@ impl Condition {
             }
             (guard, notified) = self.wait_until(guard, until)?;
         }
+    }
+
+    /// As [`wait`](Condition::wait), in any executor. It waits from its first poll on, which gives the lock back; dropped after that, it leaves the lock free, and a notification
+    /// that was given for it goes to another who waits.
+    ///
+    /// The lock is had again where the future is polled, which blocks that thread as `lock` does, for as long as somebody has it. And a guard stays on its thread: so the future is for
+    /// an executor that polls it there (`block_on`, a `LocalSet`).
+    ///
+    /// ```
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark {
+    /// #         fn wake(self: std::sync::Arc<Self>) {
+    /// #             self.0.unpark();
+    /// #         }
+    /// #     }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+    /// #             std::task::Poll::Ready(value) => return value,
+    /// #             std::task::Poll::Pending => std::thread::park(),
+    /// #         }
+    /// #     }
+    /// # }
+    /// use ipc_shm::Value;
+    /// use ipc_sync::{Condition, Result};
+    ///
+    /// fn work((value, done): (Value<u32>, Condition)) -> Result<()> {
+    ///     *value.lock()? = 42;
+    ///     done.notify_one()
+    /// }
+    ///
+    /// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    /// let (value, done) = (Value::new(0)?, Condition::new()?);
+    /// let child = ipc_core::spawn(work, ((value.clone(), done.clone()),))?;
+    /// let value = block_on(done.wait_while_async(value.lock()?, |value| *value == 0))?;
+    /// assert_eq!(*value, 42);
+    /// drop(value);
+    /// child.join()??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wait`](Condition::wait); the system has no thread or no descriptor to wait with, and then the lock is free.
+    pub async fn wait_async<G: Relock>(&self, guard: G) -> Result<G, LockError<G>> {
+        awaiting::wait(&self.shared, guard).await
+    }
+
+    /// As [`wait_while`](Condition::wait_while), in any executor, as [`wait_async`](Condition::wait_async).
+    ///
+    /// # Errors
+    /// As [`wait_async`](Condition::wait_async).
+    pub async fn wait_while_async<G: Relock + DerefMut>(
+        &self,
+        mut guard: G,
+        mut condition: impl FnMut(&mut G::Target) -> bool,
+    ) -> Result<G, LockError<G>> {
+        while condition(&mut guard) {
+            guard = self.wait_async(guard).await?;
+        }
+        Ok(guard)
     }
 
     fn wait_until<G: Relock>(&self, guard: G, until: Until) -> Result<(G, bool), LockError<G>> {

@@ -34,6 +34,14 @@
 //! **The wake is given under the lock inside.** A thread has one announcement, and freeing the lock is announced as well: a death there, before the wake, would wake one who waits for
 //! that lock, and nobody at the gate. While there is some that nobody has taken, whoever notifies wakes all the same, also where it has nothing to give.
 //!
+//! **A future** has a ticket as well, and no turn: it is told by a bell of its own kind (`futures.rs`) to look, has the outer lock again where it is polled, and takes a notification under it as
+//! all do. One that is dropped hands its notification on to who waits at that time.
+//!
+//! | who dies | where | what follows |
+//! |---|---|---|
+//! | who notifies | before it rings for futures | they look again within 100 ms |
+//! | a future that is dropped | before it took what was given for it | it is given once more: one may be notified too many |
+//!
 //! There are 30 places for notifications with different bounds. If they are all in use (as many notifications, with a new waiter between any two of them, and none taken
 //! yet), the last one serves for both, with the higher bound: then one who came later may be woken instead.
 
@@ -45,6 +53,7 @@ use ipc_shm::gate::{self, Node, System};
 use ipc_shm::modelled::word;
 use ipc_shm::raw::{Refused, Taken};
 
+use crate::futures::Bell;
 use crate::inner::Held;
 
 /// How many notifications with different bounds there may be.
@@ -62,7 +71,7 @@ pub struct RawCondition {
     next: AtomicU64,
     waiting: AtomicU64,
     version: AtomicU32,
-    reserved: AtomicU32,
+    bell: Bell,
     /// How many may sleep at the gate without the turn; the dead among them.
     aside: AtomicU64,
     given: [Given; PLACES],
@@ -96,6 +105,11 @@ enum Found {
 }
 
 impl RawCondition {
+    /// What futures are woken by.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
     /// One that nobody waits for.
     pub fn new() -> RawCondition {
         RawCondition::default()
@@ -225,7 +239,9 @@ impl RawCondition {
                 (given.is_ok_and(|(changed, _)| changed), given.map(|(_, number)| number))
             });
         }
-        self.change(system, || self.notify_inside(system, number))
+        let given = self.change(system, || self.notify_inside(system, number));
+        self.bell.ring();
+        given
     }
 
     /// Whether anybody is to be woken, and how many were given.
@@ -262,8 +278,10 @@ impl RawCondition {
         place.count.store(place.count.load(SeqCst).saturating_add(number), SeqCst);
     }
 
-    /// A ticket.
-    fn enrol<S: System>(&self, system: &S) -> Result<u64, Refused> {
+    /// A ticket, for who does not sleep: it gives the outer lock back, looks whether it [is notified](RawCondition::is_notified), has the lock again, and
+    /// [takes](RawCondition::take) that; or [gives up](RawCondition::give_up).
+    #[doc(hidden)]
+    pub fn enrol<S: System>(&self, system: &S) -> Result<u64, Refused> {
         self.inside(system, || {
             let ticket = self.next.load(SeqCst);
             self.next.store(ticket.wrapping_add(1), SeqCst);
@@ -272,8 +290,15 @@ impl RawCondition {
         })
     }
 
+    /// Whether there is a notification for this ticket, at this moment.
+    #[doc(hidden)]
+    pub fn is_notified(&self, ticket: u64) -> bool {
+        matches!(self.find(ticket), Found::Notified)
+    }
+
     /// Takes a notification, if there is one for this ticket.
-    fn take<S: System>(&self, system: &S, ticket: u64) -> Result<bool, Refused> {
+    #[doc(hidden)]
+    pub fn take<S: System>(&self, system: &S, ticket: u64) -> Result<bool, Refused> {
         // Those who have stepped aside wait for that, too.
         self.change(system, || {
             let taken = self.take_inside(system, ticket);
@@ -302,6 +327,28 @@ impl RawCondition {
             }
             (taken, taken)
         })
+    }
+
+    /// Waits no longer, and hands what was given for this ticket on to another who waits.
+    #[doc(hidden)]
+    pub fn give_up<S: System>(&self, system: &S, ticket: u64) -> Result<(), Refused> {
+        self.change(system, || {
+            if !self.is_notified(ticket) {
+                self.count_off();
+                return (false, ());
+            }
+            let outstanding = self.given.iter().map(|given| given.count.load(SeqCst));
+            let outstanding = outstanding.fold(0, u64::saturating_add);
+            // First: a death in between leaves one too many, and not one too few.
+            if self.waiting.load(SeqCst) > outstanding && !mutant::is("who gives up keeps what it was given")
+            {
+                self.give(1);
+            }
+            system.crash_point("future of a condition: gave it on");
+            (self.take_inside(system, ticket), ())
+        })?;
+        self.bell.ring();
+        Ok(())
     }
 
     fn count_off(&self) {

@@ -359,3 +359,72 @@ fn one_dies_with_what_it_took() {
         });
     });
 }
+
+/// A future at it, as its executor polls it: it looks until it is notified, and takes that with the lock.
+fn polled(room: &Room, thread: &Thread) {
+    let mut lock = room.lock(thread);
+    while room.ready.load(Relaxed) == 0 {
+        let ticket = room.condition.enrol(thread).unwrap();
+        loop {
+            lock.unlock();
+            while !room.condition.is_notified(ticket) {
+                loom::thread::yield_now();
+            }
+            lock.relock();
+            if room.condition.take(thread, ticket).unwrap() {
+                break;
+            }
+        }
+    }
+    lock.unlock();
+}
+
+#[test]
+fn who_polls_is_notified_beside_who_sleeps() {
+    large(2, || {
+        let (kernel, room) = (Kernel::new(), Room::new());
+        let theirs = room.clone();
+        let sleeper = Thread::start(&kernel, 2, "", move |thread| theirs.wait_until_ready(thread));
+        let theirs = room.clone();
+        let future = Thread::start(&kernel, 3, "", move |thread| polled(&theirs, thread));
+        Thread::run(&kernel, 1, "", |thread| {
+            let mut lock = room.lock(thread);
+            room.ready.store(1, Relaxed);
+            lock.unlock();
+            room.notify(thread, u64::MAX);
+        });
+        assert!(sleeper.join().unwrap().unwrap());
+        future.join().unwrap().unwrap();
+        assert!(room.condition.is_idle());
+    });
+}
+
+/// One sleeps, and a future waits as well and is dropped, or dies of it, while one of the two is notified: the sleeper gets through.
+fn one_is_dropped(dies_at: &'static str) -> bool {
+    let (kernel, room) = (Kernel::scripted(), Room::new());
+    let sleeper = waiter(&kernel, &room, 2, "");
+    kernel.until_asleep(1);
+    let ticket = Thread::run(&kernel, 4, "", |thread| room.condition.enrol(thread).unwrap()).unwrap();
+    let theirs = room.clone();
+    // It gives up what it has a ticket for; a thread of its own, so that it may come before the notification, amid it, or after it.
+    let future = Thread::start(&kernel, 3, dies_at, move |thread| {
+        theirs.condition.give_up(thread, ticket).unwrap();
+    });
+    Thread::run(&kernel, 1, "", |thread| assert_eq!(room.notify(thread, 1), 1));
+    assert_eq!(sleeper.join().unwrap(), Some(true));
+    let died = future.join().unwrap().is_none();
+    assert!(died || room.condition.is_idle());
+    died
+}
+
+#[test]
+fn what_was_given_for_one_who_is_dropped_goes_to_another() {
+    large(2, || assert!(!one_is_dropped("")));
+    dies_at_each(&["future of a condition: gave it on"], 2, one_is_dropped);
+}
+
+#[test]
+#[should_panic]
+fn mutant_who_gives_up_keeps_what_it_was_given() {
+    mutant::with("who gives up keeps what it was given", || large(2, || assert!(!one_is_dropped(""))));
+}
