@@ -186,7 +186,10 @@ fn attach(
     let caller = program.child.id();
     let targets = match who {
         Who::Caller | Who::Family => vec![caller],
-        Who::Children => exec::marked(&program.mark).into_iter().filter(|pid| *pid != caller).collect(),
+        // One may have done its part by now.
+        Who::Children => {
+            exec::marked(&program.mark).into_iter().filter(|pid| *pid != caller && !is_over(*pid)).collect()
+        }
     };
     if targets.is_empty() {
         return Ok(None);
@@ -211,11 +214,21 @@ fn attach(
         if ended || Instant::now() >= deadline {
             strace.kill();
             strace.end();
+            if ended && targets.iter().any(|target| *target != caller && is_over(*target)) {
+                return attach(files, who, injection, program);
+            }
             return Err(format!("strace cannot attach: {}", files.read("strace").trim()));
         }
         thread::sleep(Duration::from_millis(1));
     }
     Ok(Some(strace))
+}
+
+/// Whether a process has ended, also where nobody has waited for it yet.
+fn is_over(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
 }
 
 /// The files of one run.
