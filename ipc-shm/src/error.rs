@@ -78,7 +78,7 @@ pub enum Error {
     },
     /// An owner panicked with the data in its hands.
     Poisoned,
-    /// An owner died with the data in its hands, and who was told of it did not repair it.
+    /// An owner died with the data in its hands, and who was told of it has given it up.
     Lost,
     /// It stood in an [`Arena`](crate::Arena), and was freed there.
     Freed,

@@ -81,7 +81,6 @@ pub(crate) fn reached(_name: &'static str) {}
 
 #[cfg(all(test, feature = "crash-points"))]
 mod tests {
-
     use super::POINTS;
 
     /// A point that is not in the list would never be hit by a test, and nobody would see it.

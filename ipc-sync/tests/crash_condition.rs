@@ -146,20 +146,14 @@ impl Room {
     }
 }
 
-/// Who dies there had the notification in its hands, and the lock; or has not given all that it was to give.
-const IN_HAND: [&str; 12] = [
+/// Who dies there, or at a point [of the locks](OF_LOCKS), had the notification in its hands, and the lock; or has not given all that it was to give.
+const IN_HAND: [&str; 6] = [
     "condition waiter: took",
     "condition notifier: gave",
     "gate: about to change",
     "gate: changed",
     "gate: mark taken",
     "gate: woke",
-    "locker: announced",
-    "locker: taken",
-    "locker: linked",
-    "owner: has the data",
-    "unlocker: lets the data go",
-    "unlocker: unlinked",
 ];
 
 /// Who notifies and dies there has given nothing yet, or not all.
@@ -210,7 +204,7 @@ fn kill_at(method: String, point: String, rounds: u32, seed: u64) {
             room.open();
             let alive = room.notify(1);
             // Where it dies with what it had in its hands, that is gone.
-            let in_hand = IN_HAND.contains(&point.as_str());
+            let in_hand = IN_HAND.iter().chain(&OF_LOCKS).any(|known| *known == point);
             // A notifier that dies once it has given leaves it to the kernel to wake somebody.
             let gave = !NOT_YET.contains(&point.as_str());
             let gone = || if alive { in_hand && points.kills(&point) > before } else { !gave };

@@ -327,10 +327,9 @@ impl<M: Deref<Target: AsRef<Map>>> Deref for Constant<M> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        let map = self.0.as_ref();
         // SAFETY: a live mapping of as many readable bytes (`of` has compared them with the file's size), and the file is sealed: no
         // process, this one included, can write to it, make it shorter or take pages out of it.
-        let map = self.0.as_ref();
-        // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(map.start().as_ptr(), map.len()) }
     }
 }

@@ -138,7 +138,7 @@ impl Thread {
         unsafe { CURRENT.get().as_ref() }
     }
 
-    /// Whether it is this process's, and not copied from the one that was forked.
+    /// Whether it is this process's, and not copied from the one that was forked. Asked by any thread that has read its number: that is stored after it.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         Incarnation::of_number(self.incarnation.load(Relaxed)).is_this()
@@ -223,17 +223,12 @@ impl Thread {
         self.number.store(claims | u64::from(number), Release);
     }
 
-    /// Whether it is a record of this process, and not one that was copied from the process which was forked.
-    fn is_of_this_process(&self) -> bool {
-        Incarnation::of_number(self.incarnation.load(Acquire)).is_this()
-    }
-
     /// Whether the thread of this number, whose record it is, is none of this process, or has ended, the kernel's look at its list included.
     fn is_gone(&self, number: u32) -> bool {
         if number == CLAIMED {
             return false;
         }
-        if !self.is_of_this_process() {
+        if !self.is_current() {
             return true;
         }
         // SAFETY: takes numbers, and sends nothing (signal 0).
@@ -414,7 +409,7 @@ pub(crate) fn holds_within(range: std::ops::Range<usize>) -> bool {
         // SAFETY: records are never freed.
         let thread = unsafe { &*at };
         let number = thread.number.load(Acquire) as u32;
-        let here = ![0, CLAIMED].contains(&number) && thread.is_of_this_process();
+        let here = ![0, CLAIMED].contains(&number) && thread.is_current();
         if here && thread.held.holds_within(&range) && !thread.is_gone(number) {
             return true;
         }

@@ -43,9 +43,7 @@ use raw::{Outer, RawCondition};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (stock, changed) = (Value::new(0)?, Condition::new()?);
 /// let child = spawn(serve, (stock.clone(), changed.clone()))?;
-/// // A lock's error holds the guard, so it is made one of this crate's before it leaves this function as a `Box`.
-/// let guard = stock.lock().map_err(ipc_sync::Error::from)?;
-/// let mut guard = changed.wait_while(guard, |stock| *stock < 3).map_err(ipc_sync::Error::from)?;
+/// let mut guard = changed.wait_while(stock.lock()?, |stock| *stock < 3)?;
 /// *guard -= 3;
 /// drop(guard);
 /// child.join()??;

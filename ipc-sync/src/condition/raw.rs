@@ -246,8 +246,7 @@ impl RawCondition {
 
     /// Whether anybody is to be woken, and how many were given.
     fn notify_inside<S: System>(&self, system: &S, number: u64) -> (bool, u64) {
-        let outstanding = self.given.iter().map(|given| given.count.load(SeqCst));
-        let outstanding = outstanding.fold(0, u64::saturating_add);
+        let outstanding = self.outstanding();
         let number = number.min(self.waiting.load(SeqCst).saturating_sub(outstanding));
         if number > 0 {
             self.give(number);
@@ -259,6 +258,11 @@ impl RawCondition {
             self.version.fetch_add(1, SeqCst);
         }
         (wakes, number)
+    }
+
+    /// How many notifications nobody has taken yet.
+    fn outstanding(&self) -> u64 {
+        self.given.iter().map(|given| given.count.load(SeqCst)).fold(0, u64::saturating_add)
     }
 
     /// Enters so many that are good for all who wait. Each step leaves what may be found.
@@ -337,10 +341,9 @@ impl RawCondition {
                 self.count_off();
                 return (false, ());
             }
-            let outstanding = self.given.iter().map(|given| given.count.load(SeqCst));
-            let outstanding = outstanding.fold(0, u64::saturating_add);
             // First: a death in between leaves one too many, and not one too few.
-            if self.waiting.load(SeqCst) > outstanding && !mutant::is("who gives up keeps what it was given")
+            if self.waiting.load(SeqCst) > self.outstanding()
+                && !mutant::is("who gives up keeps what it was given")
             {
                 self.give(1);
             }

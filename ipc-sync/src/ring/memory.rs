@@ -95,21 +95,21 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(self.items.as_ptr(), self.lines / 8) }
     }
 
-    /// Where so many bytes stand, from a line on: within the ring, or it is an error.
+    /// Where so many bytes begin among the items, from a line on: within the ring, or it is an error.
     #[inline(always)]
-    fn place(&self, line: usize, len: usize) -> Result<*mut u8> {
+    fn at(&self, line: usize, len: usize) -> Result<usize> {
         if line >= self.lines || len > (self.lines - line) * LINE {
             return Err(beyond(line, len));
         }
-        // SAFETY: so many lines stand behind the table, or it would not be a ring (`of`).
-        Ok(unsafe { self.items.add(self.lines / 8 + line) }.cast().as_ptr())
+        Ok((self.lines / 8 + line) * LINE)
     }
 
-    /// Where a line's bytes begin among the items, if so many are there from it on.
+    /// Where they stand.
     #[inline(always)]
-    fn at(&self, line: usize, len: usize) -> Result<usize> {
-        self.place(line, len)?;
-        Ok((self.lines / 8 + line) * LINE)
+    fn place(&self, line: usize, len: usize) -> Result<*mut u8> {
+        let at = self.at(line, len)?;
+        // SAFETY: so many lines stand behind the table, or it would not be a ring (`of`).
+        Ok(unsafe { self.items.cast::<u8>().add(at) }.as_ptr())
     }
 
     /// Writes into lines that are this sender's.

@@ -58,16 +58,11 @@ impl Raw {
     }
 
     fn acquire_owned(&self, permits: u32, until: Until) -> Result<Option<OwnedPermit>> {
-        let acquired = self.0.acquire(gate::current()?, &Here, permits, until)?;
-        Ok(acquired.then(|| OwnedPermit::new(self.clone(), permits)))
+        Ok(self.acquire(permits, until)?.map(Permit::into_owned))
     }
 
     fn acquire_owned_forever(&self, permits: u32) -> Result<OwnedPermit> {
-        loop {
-            if let Some(permit) = self.acquire_owned(permits, Until::Forever)? {
-                return Ok(permit);
-            }
-        }
+        self.acquire_forever(permits).map(Permit::into_owned)
     }
 
     async fn acquire_owned_async(self, permits: u32) -> Result<OwnedPermit> {

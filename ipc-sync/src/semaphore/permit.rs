@@ -33,6 +33,15 @@ impl<'a> Permit<'a> {
     }
 }
 
+impl Permit<'_> {
+    /// The same with a handle of its own.
+    pub(super) fn into_owned(self) -> OwnedPermit {
+        let owned = OwnedPermit { semaphore: self.semaphore.clone(), permits: self.permits, of: self.of };
+        self.forget();
+        owned
+    }
+}
+
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
@@ -78,10 +87,6 @@ pub struct OwnedPermit {
 }
 
 impl OwnedPermit {
-    pub(super) fn new(semaphore: Raw, permits: u32) -> OwnedPermit {
-        OwnedPermit { semaphore, permits, of: Incarnation::this() }
-    }
-
     /// How many permits.
     pub fn permits(&self) -> u32 {
         self.permits
