@@ -20,7 +20,7 @@ use rustix::fs::SealFlags;
 use rustix::io::Errno;
 
 use super::mapping::{self, Mapping};
-use super::{Segment, check, close_on_exec, duplicate};
+use super::{Segment, duplicate, of_fd};
 use crate::error::{Error, Result};
 use crate::sys::memory::{Access, Constant, Map};
 
@@ -97,9 +97,7 @@ impl Frozen {
     /// - [`Error::NotASegment`]: it is no memory file, or not sealed against writing, shrinking and growing, or empty.
     /// - [`Error::NoMemory`], [`Error::Os`]: it cannot be mapped.
     pub fn from_fd(fd: OwnedFd) -> Result<Frozen> {
-        let found = check::check(fd.as_fd(), Access::Private)?;
-        close_on_exec(&fd)?;
-        Frozen::of(Mapping::of(fd, &found, Access::Private)?)
+        Frozen::of(of_fd(fd, Access::Private)?)
     }
 
     pub(super) fn of(mapping: Arc<Mapping>) -> Result<Frozen> {

@@ -201,9 +201,7 @@ impl Segment {
     ///   both reading and writing, or empty.
     /// - [`Error::NoMemory`], [`Error::Os`]: it cannot be mapped.
     pub fn from_fd(fd: OwnedFd) -> Result<Segment> {
-        let found = check::check(fd.as_fd(), Access::Shared)?;
-        close_on_exec(&fd)?;
-        Ok(Segment { mapping: Mapping::of(fd, &found, Access::Shared)? })
+        Ok(Segment { mapping: of_fd(fd, Access::Shared)? })
     }
 
     /// A descriptor of the segment, for a process that is started by other means, as [`std::process::Command`]; there
@@ -390,8 +388,10 @@ fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
         .map_err(|error| Error::os("could not duplicate a descriptor of shared memory", error))
 }
 
-/// It may have come through an exec, for which it must not have been so.
-fn close_on_exec(fd: &OwnedFd) -> Result<()> {
-    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)
-        .map_err(|error| Error::os("could not make a descriptor close-on-exec: fcntl(F_SETFD)", error))
+/// A descriptor that somebody has, looked at and mapped. It is made close-on-exec: it may have come through an exec, for which it must not have been so.
+fn of_fd(fd: OwnedFd, access: Access) -> Result<Arc<Mapping>> {
+    let found = check::check(fd.as_fd(), access)?;
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)
+        .map_err(|error| Error::os("could not make a descriptor close-on-exec: fcntl(F_SETFD)", error))?;
+    Mapping::of(fd, &found, access)
 }

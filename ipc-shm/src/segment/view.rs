@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 
 use super::mapping::Mapping;
-use super::{Segment, beyond, check, close_on_exec, duplicate, holds_objects};
+use super::{Segment, beyond, check, duplicate, holds_objects, of_fd};
 use crate::error::{Error, Result};
 use crate::sys::memory::Access;
 
@@ -87,9 +87,7 @@ impl View {
     /// - [`Error::NotASegment`]: it is no memory file, or not sealed against shrinking and growing, or empty, or cannot be read.
     /// - [`Error::NoMemory`], [`Error::Os`]: it cannot be mapped.
     pub fn from_fd(fd: OwnedFd) -> Result<View> {
-        let found = check::check(fd.as_fd(), Access::View)?;
-        close_on_exec(&fd)?;
-        Ok(View { mapping: Mapping::of(fd, &found, Access::View)? })
+        Ok(View { mapping: of_fd(fd, Access::View)? })
     }
 
     /// A descriptor of it, open for reading only, for a process that cannot be sent a value: see [`Segment::into_fd`]. It is close-on-exec.
